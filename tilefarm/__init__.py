@@ -1,0 +1,3 @@
+"""Print-scale neural style transfer."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,122 @@
+"""What goes into a solver and what comes out: plain data, no torch, cheap to ship between processes.
+
+Pictures are float32 arrays of shape (height, width, 3), RGB, with 0..1 for black to white; values
+outside that range are allowed on the way and clipped only in the output file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilefarm.geometry import Box
+
+Picture = NDArray[np.float32]
+Precision = Literal["float32", "bfloat16"]
+Preprocessing = Literal["caffe", "torchvision"]
+LayerWeights = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class SolverSettings:
+    """Everything about a run that a worker must know once: the network and the objective's weights."""
+
+    network: str
+    pooling: Literal["max", "average"]
+    precision: Precision
+    content_layers: LayerWeights
+    style_layers: LayerWeights
+    content_weight: float
+    style_weight: float
+    tv_weight: float
+    history: int
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network's parameters under the names conv1_1.weight, conv1_1.bias ..., float32."""
+
+    arrays: dict[str, NDArray[np.float32]]
+    preprocessing: Preprocessing
+    sha256: str
+    """Of names, shapes and values in network order: the same for the same numbers in any file format."""
+
+
+@dataclass(frozen=True)
+class LevelTargets:
+    """What every tile of one level is compared with."""
+
+    key: str
+    """Distinguishes the targets of different runs and levels; workers keep what they made of the last."""
+    grams: dict[str, NDArray[np.float32]]
+    """Per style layer the target Gram matrix, shape (channels, channels), divided by positions."""
+    content_mean_squares: dict[str, float]
+    """Per content layer mean(P^2) over the whole level's content: the normaliser of the content term."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The terms of the objective, unweighted, and their weighted sum."""
+
+    total: float
+    content: float
+    style: float
+    tv: float
+
+
+@dataclass(frozen=True)
+class TileTask:
+    """One tile to optimise."""
+
+    index: int
+    image: Picture
+    """Where the optimisation starts."""
+    content: Picture
+    """The content at the same place, the same shape."""
+    iterations: int
+
+
+@dataclass(frozen=True)
+class TileSolution:
+    """What became of one tile."""
+
+    index: int
+    image: Picture
+    first: Losses
+    """At the start."""
+    last: Losses
+    """At the returned image."""
+    iterations: int
+    rollbacks: int
+    """How often a non-finite loss or gradient sent the tile back to its last good point."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class MeasureTask:
+    """One piece of a picture whose statistics are wanted."""
+
+    index: int
+    crop: Picture
+    """The piece with its halo."""
+    core: Box
+    """The part of the crop whose positions count, in the crop's pixels. Left and top are multiples of
+    the deepest layer's stride; right and bottom are too, or end where the crop ends."""
+    kind: Literal["style", "content"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Sums over the positions of a piece's core; sums of pieces add up to the whole picture's."""
+
+    index: int
+    positions: dict[str, int]
+    """Per layer the number of positions counted."""
+    products: dict[str, NDArray[np.float64]]
+    """Per style layer sum(f f^T), shape (channels, channels); empty for kind 'content'."""
+    squares: dict[str, float]
+    """Per content layer sum(f^2) over positions and channels; empty for kind 'style'."""
+    seconds: float
