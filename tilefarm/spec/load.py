@@ -1,0 +1,106 @@
+"""A job file into a `Job`, or into all of its mistakes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from tilefarm.errors import JobError
+from tilefarm.spec.model import Job
+from tilefarm.spec.overrides import Override, apply, parse_override
+from tilefarm.spec.problems import dotted, sentence
+from tilefarm.spec.values import NAME_RULE, is_name
+from tilefarm.spec.yaml_source import Document, Location, parse, read_job_text
+
+
+def load_job(path: Path, overrides: Sequence[str] = ()) -> Job:
+    """Reads and checks a job file; each of `overrides` is a text `key.path=value`.
+
+    Relative paths, also those in overrides, start at the job file's folder. The inputs are checked to be
+    files, but not decoded. Raises JobError with every mistake that was found, each with its line or its
+    override.
+    """
+    document = parse(read_job_text(path), str(path))
+    if not isinstance(document.data, dict):
+        state = "is empty" if document.data is None else "does not hold a mapping of keys to values"
+        raise JobError(f"{path} {state}; a job file has at least content, style and output.path")
+    parsed, problems = _parse_all(overrides)
+    problems = [f"{path}, line {line}: {problem}" for line, problem in document.problems] + problems
+    problems += apply(document.data, parsed)
+    problems += _default_name(document.data, path)
+    try:
+        job = Job.model_validate(document.data, context={"folder": path.absolute().parent})
+    except ValidationError as error:
+        problems += _validation_problems(error, document, parsed, path)
+        raise JobError(list(dict.fromkeys(problems))) from None
+    if problems:
+        raise JobError(list(dict.fromkeys(problems)))
+    return job
+
+
+def _parse_all(texts: Sequence[str]) -> tuple[list[Override], list[str]]:
+    overrides: list[Override] = []
+    problems: list[str] = []
+    for text in texts:
+        try:
+            overrides.append(parse_override(text))
+        except JobError as error:
+            problems += error.problems
+    return overrides, problems
+
+
+def _default_name(data: dict[str, Any], path: Path) -> list[str]:
+    """Names the job after its file; returns the problem if the file's name does not allow that."""
+    if "name" in data:
+        return []
+    data["name"] = path.stem if is_name(path.stem) else "unnamed"
+    if is_name(path.stem):
+        return []
+    return [f"{path}: the job is named after its file, but name {NAME_RULE}, got {path.stem!r}; add a name"]
+
+
+def _validation_problems(
+    error: ValidationError, document: Document, overrides: Sequence[Override], path: Path
+) -> list[str]:
+    """Sentences in the order of their lines, those of overrides last."""
+    placed: list[tuple[float, str]] = []
+    for details in error.errors():
+        location = _as_written(details, document.data)
+        if _starts_with_any(location, document.unreadable) or _is_echo(details):
+            continue
+        line, place = _place(location, document, overrides, path)
+        placed.append((line, f"{place}: {sentence(details, location)}"))
+    placed.sort(key=lambda item: item[0])
+    return [text for _, text in placed]
+
+
+def _as_written(details: ErrorDetails, data: dict[str, Any]) -> Location:
+    """The place of an error in the job file, where the one style may have the short form."""
+    location = details["loc"]
+    return ("style",) if location[:2] == ("styles", 0) and "styles" not in data else location
+
+
+def _place(
+    location: Location, document: Document, overrides: Sequence[Override], path: Path
+) -> tuple[float, str]:
+    name = dotted(location) + "."
+    for override in reversed(overrides):
+        if name.startswith(dotted(override.location) + "."):
+            return float("inf"), override.source
+    for end in range(len(location), 0, -1):
+        if line := document.lines.get(location[:end]):
+            return line, f"{path}, line {line}"
+    return 0, str(path)
+
+
+def _is_echo(details: ErrorDetails) -> bool:
+    """Pydantic also calls a list too short whose entries are enough but wrong."""
+    return details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]
+
+
+def _starts_with_any(location: Location, prefixes: set[Location]) -> bool:
+    return any(location[:end] in prefixes for end in range(len(location) + 1))

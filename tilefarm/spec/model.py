@@ -1,0 +1,233 @@
+"""The job: what a person asks for, complete and valid. Everything in it is immutable.
+
+Defaults are those that give a good picture. A `Job` that `load_job` returns has absolute paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from tilefarm.spec.networks import NETWORK_NAMES, NetworkName, layer_names
+from tilefarm.spec.output import Length, Output, Print, Target
+from tilefarm.spec.paths import NAMED_WEIGHTS, InputPath, WeightsSource, found_path, same_file, to_path
+from tilefarm.spec.section import Conflict, Section, written
+from tilefarm.spec.values import (
+    Batch,
+    Device,
+    JobName,
+    LayerWeights,
+    Memory,
+    Number,
+    TileSize,
+    Weight,
+    Workers,
+    did_you_mean,
+)
+
+__all__ = [
+    "Compute",
+    "Init",
+    "Job",
+    "Length",
+    "Network",
+    "Objective",
+    "Optimizer",
+    "Output",
+    "Print",
+    "Pyramid",
+    "Style",
+    "Target",
+    "Tiles",
+]
+
+Init = Literal["content", "noise"]
+
+DEFAULT_CONTENT_LAYERS = (("relu4_2", 1.0),)
+DEFAULT_STYLE_LAYERS = tuple((f"relu{block}_1", 1.0) for block in range(1, 6))
+
+
+class Style(Section):
+    """One painting."""
+
+    image: InputPath
+    weight: Annotated[Number, Field(gt=0)] = 1.0
+    """Its share among the styles."""
+    scale: Annotated[Number, Field(ge=0.05, le=8)] = 1.0
+    """The size of its brush strokes relative to the picture."""
+
+
+class Network(Section):
+    """The network that sees, and where its weights come from."""
+
+    name: NetworkName = "vgg19"
+    weights: WeightsSource = "bundled"
+    preprocessing: Literal["caffe", "torchvision"] | None = None
+    """What the weights in a file were trained on; None: the file says, or the loader's default."""
+    pooling: Literal["max", "average"] = "max"
+
+    @classmethod
+    def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
+        """Bundled weights are those of VGG-19, and named weights know their preprocessing."""
+        weights, name = given.get("weights", "bundled"), given.get("name", "vgg19")
+        if weights == "bundled" and name in NETWORK_NAMES and name != "vgg19":
+            yield Conflict(
+                ("weights",),
+                f"must be torchvision or the path of a weights file for {name}; "
+                "the bundled weights, which are the default, exist only for vgg19",
+            )
+        if weights in NAMED_WEIGHTS and given.get("preprocessing") is not None:
+            own = "caffe" if weights == "bundled" else "torchvision"
+            yield Conflict(
+                ("preprocessing",),
+                "can be given only where network.weights is the path of a file; "
+                f"the {weights} weights always use {own}",
+            )
+
+
+class Objective(Section):
+    """What is minimised: the terms' weights and the layers they look at."""
+
+    content_weight: Weight = 1.0
+    style_weight: Weight = 1.0
+    tv_weight: Weight = 0.0
+    content_layers: LayerWeights = DEFAULT_CONTENT_LAYERS
+    style_layers: LayerWeights = DEFAULT_STYLE_LAYERS
+    style_target: Literal["whole", "crop"] = "whole"
+
+    @field_validator("style_weight")
+    @classmethod
+    def _has_an_aim(cls, weight: float, info: ValidationInfo) -> float:
+        if weight == 0 and info.data.get("content_weight") == 0:
+            raise ValueError("and objective.content_weight must not both be 0; raise one of them")
+        return weight
+
+
+class Pyramid(Section):
+    """The levels from coarse to fine."""
+
+    smallest: Annotated[int, Field(ge=64, le=2048)] = 224
+    """Pixels of the coarsest level's side, roughly."""
+    iterations: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=100_000, strict=True)], ...],
+        Field(min_length=1, max_length=20, strict=False),
+    ] = (600, 400, 200, 100, 50, 30)
+
+    def iterations_at(self, level: int) -> int:
+        """The steps of a level, counted from 0 at the coarsest; the last entry repeats for all finer ones."""
+        return self.iterations[min(level, len(self.iterations) - 1)]
+
+
+class Tiles(Section):
+    """How levels that are larger than a tile are cut and solved."""
+
+    size: TileSize = 512
+    rounds: Annotated[int, Field(ge=1, le=100)] = 3
+    iterations: Annotated[int, Field(ge=1, le=10_000)] = 30
+    batch: Batch = "auto"
+
+
+class Optimizer(Section):
+    """The minimiser."""
+
+    name: Literal["lbfgs"] = "lbfgs"
+    history: Annotated[int, Field(ge=1, le=200)] = 20
+
+
+class Compute(Section):
+    """Where and how precisely the work is done."""
+
+    device: Device = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    workers: Workers = "auto"
+    memory: Memory = "auto"
+
+
+class Job(Section):
+    """A whole job file. The short form `style: PATH` becomes a `styles` of one entry."""
+
+    name: JobName
+    content: InputPath
+    styles: Annotated[tuple[Style, ...], Field(min_length=1, max_length=16, strict=False)]
+    output: Output
+    method: Literal["feathered", "exact"] = "feathered"
+    network: Network = Network()
+    objective: Objective = Objective()
+    pyramid: Pyramid = Pyramid()
+    tiles: Tiles = Tiles()
+    optimizer: Optimizer = Optimizer()
+    init: Init = "content"
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    compute: Compute = Compute()
+
+    @classmethod
+    def prepared(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`style: PATH` as `styles`."""
+        if "style" not in given:
+            return given
+        rest = {key: value for key, value in given.items() if key != "style"}
+        return {"styles": ({"image": given["style"]},), **rest}
+
+    @classmethod
+    def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
+        """Rules between sections."""
+        if "style" in given and "styles" in given:
+            yield Conflict(("style",), "cannot be given together with styles; keep only one of them")
+        yield from _unknown_layers(given)
+        if folder is not None:
+            yield from _overwritten_inputs(given, folder)
+
+    @field_validator("method")
+    @classmethod
+    def _is_available(cls, method: str) -> str:
+        if method == "exact":
+            raise ValueError(": exact is not available in this version; use method: feathered")
+        return method
+
+
+def _unknown_layers(given: Mapping[str, Any]) -> Iterator[Conflict]:
+    network = written(given.get("network"), "name") or "vgg19"
+    if network not in NETWORK_NAMES:
+        return  # told by the network's own rule; which layers it has cannot be known
+    known = layer_names(network)
+    for key in ("content_layers", "style_layers"):
+        layers = written(given.get("objective"), key)
+        names = dict(layers) if isinstance(layers, Mapping | tuple) else {}
+        for name in names:
+            if name not in known:
+                advice = did_you_mean(name, known) or f"; it has {', '.join(known)}"
+                yield Conflict(("objective", key, str(name)), f"is not a layer of {network}{advice}")
+
+
+def _overwritten_inputs(given: Mapping[str, Any], folder: Path) -> Iterator[Conflict]:
+    """The output must not replace the content, a style or the weights."""
+    output = _path_or_none(written(given.get("output"), "path"), folder)
+    if output is None:
+        return
+    styles = given.get("styles")
+    inputs = {
+        "content": given.get("content"),
+        "style": given.get("style"),
+        "network.weights": written(given.get("network"), "weights"),
+    }
+    if isinstance(styles, list | tuple):
+        inputs |= {f"styles.{i}.image": written(style, "image") for i, style in enumerate(styles)}
+    for key, value in inputs.items():
+        path = _path_or_none(value, folder)
+        if path is not None and same_file(output, path):
+            yield Conflict(
+                ("output", "path"),
+                f"would overwrite {key}, {found_path(path)}; choose another file",
+            )
+
+
+def _path_or_none(value: Any, folder: Path) -> Path | None:
+    if value is None or (isinstance(value, str) and value in NAMED_WEIGHTS):
+        return None
+    try:
+        return to_path(value, folder)
+    except ValueError:
+        return None  # told by the path's own rule

@@ -1,0 +1,194 @@
+"""The `output` section: where the picture goes, and how large it becomes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, field_validator
+
+from tilefarm.errors import JobError
+from tilefarm.geometry import Box, Size
+from tilefarm.spec.paths import OUTPUT_FORMATS, OutputPath
+from tilefarm.spec.section import Conflict, Section
+from tilefarm.spec.values import Number, found
+
+LONGEST_SIDE = 300_000
+"""Pixels; 25 metres at 300 dpi."""
+DEFAULT_DPI = 300.0
+SIZE_KEYS = ("width", "height", "long_side", "print")
+"""The keys that ask for a size; a job has at most one of them."""
+
+_LENGTH = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*(cm|mm|in)")
+_PER_INCH = {"in": Decimal(1), "cm": Decimal("2.54"), "mm": Decimal("25.4")}
+
+Dpi = Annotated[Number, Field(ge=1, le=9600)]
+Pixels = Annotated[int, Field(ge=1, le=LONGEST_SIDE)]
+
+
+@dataclass(frozen=True)
+class Length:
+    """A length on paper, kept in the unit it was written in."""
+
+    amount: Decimal
+    unit: Literal["cm", "mm", "in"]
+
+    def pixels(self, dpi: float) -> int:
+        """round(inches * dpi)."""
+        return round(float(self.amount / _PER_INCH[self.unit]) * dpi)
+
+    def __str__(self) -> str:
+        return f"{self.amount:f}{self.unit}"
+
+
+def _length(value: Any) -> Length:
+    if isinstance(value, Length):
+        return value
+    match = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or not Decimal(match[1]):
+        raise ValueError(
+            f"must be a length with its unit such as 40cm, 400mm or 16in, and more than 0, got {found(value)}"
+        )
+    return Length(Decimal(match[1]), match[2])  # type: ignore[arg-type]  # the pattern knows the units
+
+
+PaperLength = Annotated[Length, PlainValidator(_length), PlainSerializer(str, return_type=str)]
+
+
+class Print(Section):
+    """A size on paper."""
+
+    width: PaperLength
+    height: PaperLength
+    dpi: Dpi | None = None
+    """None: `output.dpi` decides."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The picture to make and the part of the content that it shows."""
+
+    size: Size
+    crop: Box
+    """In the content's pixels, after its orientation was applied."""
+
+
+class Output(Section):
+    """Where the picture goes, its size, resolution and depth."""
+
+    path: OutputPath
+    width: Pixels | None = None
+    height: Pixels | None = None
+    long_side: Pixels | None = None
+    print: Print | None = None
+    dpi: Dpi = Field(default=None, validate_default=True)
+    """Dots per inch: `print.dpi` where only that was given, else 300."""
+    bit_depth: Literal[8, 16] = Field(default=None, validate_default=True)
+    """16 for TIFF, 8 for PNG and JPEG, unless given."""
+
+    @classmethod
+    def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
+        """At most one key may ask for a size."""
+        sizes = [key for key in SIZE_KEYS if given.get(key) is not None]
+        for other in sizes[1:]:
+            yield Conflict(
+                (other,),
+                f"cannot be given together with output.{sizes[0]}; "
+                "keep only one of width, height, long_side and print",
+            )
+
+    @field_validator("dpi", mode="before")
+    @classmethod
+    def _default_dpi(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None:
+            return value
+        paper = info.data.get("print")
+        return paper.dpi if paper and paper.dpi else DEFAULT_DPI
+
+    @field_validator("dpi")
+    @classmethod
+    def _dpi_suits_print(cls, dpi: float, info: ValidationInfo) -> float:
+        paper = info.data.get("print")
+        if paper is None:
+            return dpi
+        if paper.dpi is not None and paper.dpi != dpi:
+            raise ValueError(f"is {dpi:g} but output.print.dpi is {paper.dpi:g}; keep only one of them")
+        for side, length in (("wide", paper.width), ("high", paper.height)):
+            if not 1 <= length.pixels(dpi) <= LONGEST_SIDE:
+                raise ValueError(
+                    f"of {dpi:g} makes the print {length.pixels(dpi)} pixels {side}; a side must have "
+                    f"1 to {LONGEST_SIDE} pixels, so choose another dpi or another size of the print"
+                )
+        return dpi
+
+    @field_validator("bit_depth", mode="before")
+    @classmethod
+    def _default_bit_depth(cls, value: Any, info: ValidationInfo) -> Any:
+        path = info.data.get("path")
+        if value is None:
+            return 16 if path and _format(path) == "tiff" else 8
+        if value == 16 and path and _format(path) == "jpeg":
+            raise ValueError("must be 8 for JPEG, got 16; write a .tif or .png file to keep 16 bits")
+        return value
+
+    @property
+    def format(self) -> Literal["tiff", "png", "jpeg"]:
+        """The kind of file, from the path's ending."""
+        return _format(self.path)
+
+    @property
+    def resolved_dpi(self) -> float:
+        """The resolution that the file carries: the same number as `dpi`, wherever it was given."""
+        return self.dpi
+
+    @property
+    def print_size(self) -> Size | None:
+        """The print's size in pixels, None if no print was asked for."""
+        if self.print is None:
+            return None
+        return Size(self.print.width.pixels(self.dpi), self.print.height.pixels(self.dpi))
+
+    def target(self, content: Size) -> Target:
+        """The picture's size for a content of this size (after orientation), and the content's part in it.
+
+        A print shows the largest centred part of the content that has the print's aspect; everything
+        else shows all of the content and keeps its aspect. Raises JobError if a side that follows from
+        the aspect is longer than 300,000 pixels.
+        """
+        if (paper := self.print_size) is not None:
+            return Target(paper, _centred(content, paper))
+        size = self._size_by_aspect(content)
+        if size.long_side > LONGEST_SIDE:
+            raise JobError(
+                f"output would have {size} pixels from a content of {content}, but a side may have at most "
+                f"{LONGEST_SIDE}; set output.long_side to at most {LONGEST_SIDE}"
+            )
+        return Target(size, Box.of(content))
+
+    def _size_by_aspect(self, content: Size) -> Size:
+        if self.width is not None:
+            return Size(self.width, max(1, round(content.height * self.width / content.width)))
+        if self.height is not None:
+            return Size(max(1, round(content.width * self.height / content.height)), self.height)
+        if self.long_side is not None:
+            return content.fit_long_side(self.long_side)
+        return content
+
+
+def _format(path: Path) -> Literal["tiff", "png", "jpeg"]:
+    return OUTPUT_FORMATS[path.suffix.lower()]
+
+
+def _centred(content: Size, aspect: Size) -> Box:
+    """The largest box in the middle of `content` with the aspect of `aspect`, at least one pixel a side."""
+    width, height = content.width, content.height
+    if width * aspect.height > height * aspect.width:
+        width = max(1, round(height * aspect.width / aspect.height))
+    else:
+        height = max(1, round(width * aspect.height / aspect.width))
+    left, top = (content.width - width) // 2, (content.height - height) // 2
+    return Box(left, top, left + width, top + height)

@@ -1,0 +1,112 @@
+"""Changes to a job file from the command line: `--set tiles.size=256`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tilefarm.errors import JobError
+from tilefarm.spec.output import SIZE_KEYS
+from tilefarm.spec.problems import dotted
+from tilefarm.spec.yaml_source import Location, parse
+
+_ALTERNATIVES: tuple[tuple[Location, tuple[str, ...]], ...] = (
+    ((), ("style", "styles")),
+    (("output",), SIZE_KEYS),
+)
+"""Keys of which a job has one: naming one on the command line takes the others out of the file."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """One `--set KEY=VALUE`."""
+
+    text: str
+    location: Location
+    """List positions are ints."""
+    value: Any
+
+    @property
+    def source(self) -> str:
+        """How a message names it."""
+        return f"--set {self.text}"
+
+
+def parse_override(text: str) -> Override:
+    """Reads `key.path=value`, the value as YAML. Raises JobError where there is no key or no YAML."""
+    source = f"--set {text}"
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise JobError(f"{source}: must have the form key.path=value, for example tiles.size=256")
+    document = parse(value, source)
+    if document.problems:
+        raise JobError([f"{source}: {problem}" for _, problem in document.problems])
+    location = tuple(
+        int(part) if part.isdecimal() and part.isascii() and len(part) < 10 else part for part in parts
+    )
+    return Override(text, location, document.data)
+
+
+def apply(data: dict[str, Any], overrides: Sequence[Override]) -> list[str]:
+    """Writes the overrides into a job file's data, in order; returns the problems of those that fail."""
+    _drop_alternatives(data, [override.location for override in overrides])
+    problems = []
+    for override in overrides:
+        try:
+            _write(data, override)
+        except ValueError as error:
+            problems.append(f"{override.source}: {error}")
+    return problems
+
+
+def _drop_alternatives(data: dict[str, Any], locations: Sequence[Location]) -> None:
+    if any(location[0] == "styles" and len(location) > 1 for location in locations) and "style" in data:
+        # styles.0.weight=2 changes the one style that the file gives in the short form.
+        data.setdefault("styles", [{"image": data.pop("style")}])
+    for parent, keys in _ALTERNATIVES:
+        depth = len(parent)
+        named = {at[depth] for at in locations if len(at) > depth and at[:depth] == parent}.intersection(keys)
+        section = data.get(str(parent[0])) if parent else data
+        if named and isinstance(section, dict):
+            for key in set(keys) - named:
+                section.pop(key, None)
+
+
+def _write(data: dict[str, Any], override: Override) -> None:
+    """Sets the value and makes the mappings on the way. Raises ValueError where there is no such place."""
+    *parents, last = override.location
+    place: Any = data
+    for depth, part in enumerate(parents):
+        here = override.location[:depth]
+        following = _child(place, part, here)
+        if following is None:
+            following = {}
+            _assign(place, part, following, here)
+        place = following
+    _assign(place, last, override.value, override.location[:-1])
+
+
+def _child(place: Any, part: str | int, here: Location) -> Any:
+    if isinstance(place, list):
+        return place[_index(place, part, here)]
+    if isinstance(place, dict):
+        return place.get(str(part))
+    raise ValueError(f"{dotted(here)} is a single value and has no keys")
+
+
+def _assign(place: Any, part: str | int, value: Any, here: Location) -> None:
+    if isinstance(place, list):
+        place[_index(place, part, here)] = value
+    elif isinstance(place, dict):
+        place[str(part)] = value
+    else:
+        raise ValueError(f"{dotted(here)} is a single value and has no keys")
+
+
+def _index(place: list[Any], part: str | int, here: Location) -> int:
+    if not isinstance(part, int) or part >= len(place):
+        last = f"0 to {len(place) - 1}" if place else "none"
+        raise ValueError(f"{dotted(here)} is a list whose entries are numbered {last}, got {part!r}")
+    return part

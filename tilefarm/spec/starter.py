@@ -1,0 +1,119 @@
+"""The commented job file that `tilefarm init` writes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tilefarm.errors import JobError
+from tilefarm.spec.paths import OUTPUT_FORMATS
+from tilefarm.spec.yaml_writer import write_yaml
+
+
+def starter_job(content: Path, style: Path, output: Path, folder: Path) -> str:
+    """A job file with every key, its default and what it is for, to be saved in `folder`.
+
+    Paths are written relative to `folder` where the system has such a path. Raises JobError if the ending
+    of `output` is not one that a job accepts; whether the inputs exist is not looked at.
+    """
+    kind = OUTPUT_FORMATS.get(output.suffix.lower())
+    if kind is None:
+        raise JobError(f"the output file must end in {', '.join(OUTPUT_FORMATS)}, got '{output}'")
+    return _TEMPLATE.format(
+        content=_scalar(_relative(content, folder)),
+        style=_scalar(_relative(style, folder)),
+        output=_scalar(_relative(output, folder)),
+        bit_depth=16 if kind == "tiff" else 8,
+    )
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """With real folders, because `..` behind a link leads to the parent of the link's target."""
+    real = path.absolute().parent.resolve() / path.name
+    try:
+        # Path.relative_to writes no `..` before Python 3.12.
+        return Path(os.path.relpath(real, folder.resolve())).as_posix()
+    except ValueError:  # another drive of Windows
+        return str(real)
+
+
+def _scalar(text: str) -> str:
+    """The text as one YAML value on one line, in quotes only where it needs them."""
+    return write_yaml(text).removesuffix("...\n").strip()
+
+
+_TEMPLATE = """\
+# A job for tilefarm. Only content, style and output.path are needed: every other line below shows
+# the value that is used when the line is absent. Paths start at this file's folder.
+
+# name: my-picture           # How the job is called in lists and folders. Without it: this file's name.
+
+content: {content}
+# The photograph: what will be seen.
+
+style: {style}
+# The painting: how it will be painted. For several paintings write, instead of style:
+# styles:
+#   - image: first.jpg
+#     weight: 1.0            # Its share: twice the weight, twice the say.
+#     scale: 1.0             # Brush size: 0.5 for finer strokes, 2 for coarser ones.
+#   - image: second.jpg
+
+output:
+  path: {output}
+  # The finished picture: .tif for print shops, .png or .jpg for everything else.
+  #
+  # Its size. Without one of these lines it gets as many pixels as the photograph. Use at most one:
+  # width: 6000              # Pixels across; the height follows from the photograph.
+  # height: 4500             # Pixels down; the width follows from the photograph.
+  # long_side: 6000          # Pixels of the longer side.
+  # print: {{width: 40cm, height: 30cm}}   # Paper, in cm, mm or in; what does not fit is cut off evenly.
+  dpi: 300                   # Dots per inch: how large the pixels are on paper. Posters can do with 150.
+  bit_depth: {bit_depth:<2}              # 16 keeps skies free of steps (.tif, .png); 8 makes smaller files.
+
+method: feathered            # Overlapping tiles that are blended softly.
+
+network:
+  name: vgg19                # The network that looks at both pictures. vgg16 sees a little coarser.
+  weights: bundled           # bundled needs no download (vgg19 only). torchvision fetches some 550 MB.
+                             # Or a file of your own: .safetensors, .pth or .pt.
+  # preprocessing: caffe     # Only for a file of your own: caffe or torchvision, what it was trained with.
+  pooling: max               # average gives smoother, calmer strokes.
+
+objective:
+  content_weight: 1.0        # More keeps closer to the photograph, less gives the painting more freedom.
+  style_weight: 1.0          # More paints more boldly.
+  tv_weight: 0.0             # Smoothing. Try 0.05 if the picture looks noisy.
+  content_layers: {{relu4_2: 1.0}}   # Deeper layers (relu5_1) keep only large shapes of the photograph.
+  style_layers:              # Texture from fine (relu1_1) to coarse (relu5_1). Raise the last ones for
+    relu1_1: 1.0             # larger brush strokes, the first ones for colour and grain.
+    relu2_1: 1.0
+    relu3_1: 1.0
+    relu4_1: 1.0
+    relu5_1: 1.0
+  style_target: whole        # Learn from the whole painting. crop takes only its centre, as others do.
+
+pyramid:                     # The picture is painted small first and then enlarged step by step.
+  smallest: 224              # Pixels of the first, smallest picture. Larger gives finer first shapes.
+  iterations: [600, 400, 200, 100, 50, 30]   # Steps at each size; the last number is used for all larger
+                             # ones. Halve them all for a quick try.
+
+tiles:                       # Large sizes are painted in overlapping square pieces.
+  size: 512                  # Pixels of a piece, a multiple of 16. Smaller needs less memory.
+  rounds: 3                  # How often all pieces are painted over. More hides their borders better.
+  iterations: 30             # Steps on one piece in one round.
+  batch: auto                # Pieces that one worker paints together; auto fits them into its memory.
+
+optimizer:
+  name: lbfgs                # The method that improves the picture step by step.
+  history: 20                # Steps it remembers. Fewer save memory, more rarely help.
+
+init: content                # Start from the photograph. noise starts from random dots, for freer pictures.
+seed: 0                      # Another number gives another picture where chance plays a part (noise).
+
+compute:
+  device: auto               # cuda for the graphics card, cuda:1 for the second one, cpu for the processor.
+  precision: auto            # bfloat16 is fast, float32 exact; auto takes what is fast on the device.
+  workers: auto              # How many pieces are painted at the same time.
+  memory: auto               # The most memory to use, such as 8GiB. Lower it if other programs need room.
+"""
