@@ -1,0 +1,64 @@
+"""Output paths that cannot work are refused before work starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tilefarm.errors import JobError
+from tilefarm.geometry import Size
+from tilefarm.output.check_target import Format, check_target
+
+
+def test_missing_folders_are_created_and_nothing_else(tmp_path: Path) -> None:
+    check_target(tmp_path / "a" / "b" / "picture.tif", "tiff", Size(10, 10))
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "b"]
+
+
+def test_an_existing_file_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(b"old")
+    check_target(tmp_path / "picture.png", "png", Size(10, 10))
+    assert (tmp_path / "picture.png").read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(("format", "most"), [("jpeg", 65_500), ("png", 2**31 - 1), ("tiff", 2**31 - 1)])
+def test_the_largest_side(tmp_path: Path, format: Format, most: int) -> None:
+    check_target(tmp_path / "picture", format, Size(most, 1))
+    for size in (Size(most + 1, 1), Size(1, most + 1)):
+        with pytest.raises(JobError, match=rf"^output\.path: {format.upper()} .* {most} .* got {size}"):
+            check_target(tmp_path / "picture", format, size)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="is a folder"):
+        check_target(tmp_path, "tiff", Size(10, 10))
+
+
+def test_a_device_is_no_file() -> None:
+    with pytest.raises(JobError, match="not a regular file"):
+        check_target(Path(os.devnull), "tiff", Size(10, 10))
+
+
+def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for path in (tmp_path / "file" / "picture.tif", tmp_path / "file" / "deep" / "picture.tif"):
+        with pytest.raises(JobError, match=r"folder .*file.* cannot be created"):
+            check_target(path, "tiff", Size(10, 10))
+
+
+def test_a_name_that_leaves_no_room_for_the_temporary_one(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="can be written"):
+        check_target(tmp_path / ("x" * 250 + ".tif"), "tiff", Size(10, 10))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(JobError, match="can be written"):
+            check_target(tmp_path / "picture.tif", "tiff", Size(10, 10))
+    finally:
+        tmp_path.chmod(0o700)

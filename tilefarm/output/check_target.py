@@ -1,0 +1,51 @@
+"""Whether the output file can be written at all, asked before hours of work."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from tilefarm.errors import JobError
+from tilefarm.geometry import Size
+
+Format = Literal["tiff", "png", "jpeg"]
+
+_MAX_SIDE: dict[Format, int] = {"jpeg": 65_500, "png": 2**31 - 1, "tiff": 2**31 - 1}
+
+
+def check_target(path: Path, format: Format, size: Size) -> None:
+    """Create the output's folder where it is missing and try to write into it.
+
+    Raises JobError for a format that cannot hold `size`, for a path that is a folder, and for a
+    folder that cannot be created or written.
+    """
+    if size.long_side > _MAX_SIDE[format]:
+        raise JobError(
+            f"output.path: {format.upper()} allows at most {_MAX_SIDE[format]} pixels a side, got {size}; "
+            "choose a .tif file"
+        )
+    if path.is_dir():
+        raise JobError(f"output.path: {path} is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        raise JobError(f"output.path: {path} is not a regular file; choose another name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JobError(
+            f"output.path: the folder {path.parent} cannot be created ({error.strerror}); choose another"
+        ) from error
+    _check_writable(path)
+
+
+def _check_writable(path: Path) -> None:
+    """Create and remove a file beside the output, with a name as long as the writer's temporary one."""
+    probe = path.with_name(f".{path.name}.{os.getpid():010d}.part{path.suffix}")
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise JobError(
+            f"output.path: no file called {path.name} can be written in {path.parent} "
+            f"({error.strerror}); choose another folder or name"
+        ) from error

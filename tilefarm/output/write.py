@@ -1,0 +1,123 @@
+"""The finished picture: a raw canvas clipped, rounded and streamed into TIFF, PNG or JPEG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyvips
+import tifffile
+from numpy.typing import NDArray
+
+from tilefarm import __version__
+from tilefarm.errors import TilefarmError
+from tilefarm.files import replacing
+from tilefarm.geometry import Size
+from tilefarm.image.colour import srgb_profile
+from tilefarm.image.engine import quantised, raw_image, saving
+from tilefarm.image.window import CHANNELS, open_raw, raw_bytes
+from tilefarm.output.check import check_output
+from tilefarm.output.check_target import Format
+
+_TIFF_TILE = 256
+_TIFF_BUFFER_BYTES = 1 << 25
+_CLASSIC_TIFF_BYTES = 2**32 - 2**26
+_DEFLATE_LEVEL = 6
+_JPEG_QUALITY = 95
+_MM_PER_INCH = 25.4
+_BLOCK_BYTES = 1 << 24
+
+
+def write_output(
+    source: Path, size: Size, target: Path, *, format: Format, bit_depth: Literal[8, 16], dpi: float
+) -> None:
+    """Write a raw canvas as a print-ready file with an sRGB profile and its resolution.
+
+    Values are clipped to 0..1 and rounded to the nearest step. The file is written beside `target`,
+    reopened and checked, and only then renamed; the same canvas gives the same bytes. Memory does not
+    grow with the picture. Raises TilefarmError where the canvas holds NaN or infinity, where it has
+    another size, or where the check fails; ResourceError where the disk is full.
+    """
+    if format == "jpeg" and bit_depth != 8:
+        raise ValueError("JPEG holds 8 bits only")
+    _check_finite(source, size)
+    with replacing(target) as temporary:
+        with saving(target):
+            if format == "tiff":
+                _write_tiff(source, size, temporary, bit_depth, dpi)
+            else:
+                _write_with_vips(source, size, temporary, format, bit_depth, dpi)
+        check_output(temporary, size=size, bit_depth=bit_depth, dpi=dpi, format=format)
+
+
+def _check_finite(source: Path, size: Size) -> None:
+    rows = max(1, _BLOCK_BYTES // raw_bytes(Size(size.width, 1)))
+    for top in range(0, size.height, rows):
+        block = open_raw(source, size)[top : top + rows]  # mapped anew: one block at a time is ours
+        finite = np.isfinite(block)
+        if not finite.all():
+            y, x, _ = np.argwhere(~finite)[0]
+            raise TilefarmError(
+                f"the canvas {source} is not finite at x={x}, y={top + y}, so no picture was written; "
+                "please report this with the run folder"
+            )
+
+
+def _write_tiff(source: Path, size: Size, path: Path, bit_depth: int, dpi: float) -> None:
+    """Tiles of 256 pixels, deflate after horizontal differences (predictor 2): what every reader reads."""
+    dtype = np.dtype(f"uint{bit_depth}")
+    padded = [math.ceil(side / _TIFF_TILE) * _TIFF_TILE for side in (size.width, size.height)]
+    estimate = math.prod(padded) * CHANNELS * dtype.itemsize  # deflate adds less than the margin
+    tifffile.imwrite(
+        path,
+        _tiles(source, size, dtype),
+        shape=(size.height, size.width, CHANNELS),
+        dtype=dtype,
+        bigtiff=estimate > _CLASSIC_TIFF_BYTES,
+        byteorder="<",
+        tile=(_TIFF_TILE, _TIFF_TILE),
+        photometric="rgb",
+        compression="zlib",
+        compressionargs={"level": _DEFLATE_LEVEL},
+        predictor=True,
+        buffersize=_TIFF_BUFFER_BYTES,
+        iccprofile=srgb_profile(),
+        resolution=(dpi, dpi),
+        resolutionunit="INCH",
+        software=f"tilefarm {__version__}",
+        metadata=None,
+    )
+
+
+def _tiles(source: Path, size: Size, dtype: np.dtype[np.unsignedinteger]) -> Iterator[NDArray[np.generic]]:
+    """All tiles, row by row; those at the right and bottom border are smaller and padded by the writer."""
+    white = np.iinfo(dtype).max
+    for top in range(0, size.height, _TIFF_TILE):
+        band = open_raw(source, size)[top : top + _TIFF_TILE]
+        for left in range(0, size.width, _TIFF_TILE):
+            tile = np.asarray(band[:, left : left + _TIFF_TILE])
+            yield np.rint(np.clip(tile, 0, 1) * np.float32(white)).astype(dtype)
+
+
+def _write_with_vips(
+    source: Path, size: Size, path: Path, format: Literal["png", "jpeg"], bit_depth: int, dpi: float
+) -> None:
+    resolution = dpi / _MM_PER_INCH  # libvips counts in pixels per millimetre
+    with raw_image(source, size) as image, path.open("wb") as file:
+        picture = quantised(image, 2**bit_depth - 1).copy(xres=resolution, yres=resolution)
+        to = pyvips.Target.new_to_descriptor(file.fileno())
+        if format == "png":
+            picture.pngsave_target(
+                to,
+                bitdepth=bit_depth,
+                compression=_DEFLATE_LEVEL,
+                filter="sub",
+                profile="srgb",
+                keep="icc",
+            )
+        else:
+            # The resolution goes into EXIF: libvips writes no JFIF header, and keeps "all" of nothing else.
+            picture.jpegsave_target(to, Q=_JPEG_QUALITY, subsample_mode="off", profile="srgb")
