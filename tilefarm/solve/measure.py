@@ -1,0 +1,82 @@
+"""Statistics of one piece of a picture, as sums that add up to those of the whole picture."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tilefarm.geometry import Box
+from tilefarm.plan.halo import receptive_field
+from tilefarm.solve.contract import Measurement, MeasureTask, SolverSettings
+from tilefarm.solve.network import FeatureNetwork
+from tilefarm.solve.objective import active
+from tilefarm.solve.sums import sum_per_tile
+
+_POSITIONS_PER_BLOCK = 16384
+"""Products are summed over so many positions in float32, then added in float64."""
+
+
+def measure(network: FeatureNetwork, settings: SolverSettings, task: MeasureTask) -> Measurement:
+    """Sums over the positions of the core of `task`, for the layers with a weight other than 0.
+
+    At a layer of stride s, the core from `top` to `bottom` owns the rows top // s up to bottom // s. Its
+    edges are multiples of every stride, or end where the picture ends: there the pooling has dropped
+    the odd rest exactly as in the whole picture. So the cores of a partition cover each position of
+    each layer of the whole picture once. Raises ValueError for a core whose edges are neither.
+    """
+    begin = time.monotonic()
+    layers = list(active(settings.style_layers if task.kind == "style" else settings.content_layers))
+    strides = {layer: receptive_field(settings.network, layer).stride for layer in layers}
+    _check_core(task, max(strides.values(), default=1))
+    crop = np.ascontiguousarray(task.crop, dtype=np.float32)
+    picture = torch.from_numpy(crop).to(network.device).permute(2, 0, 1).unsqueeze(0)
+    with torch.no_grad():
+        features = network.features(picture, layers)
+    cores = {layer: _core_rows(features[layer], task.core, strides[layer]) for layer in layers}
+    return Measurement(
+        index=task.index,
+        positions={layer: rows.shape[2] for layer, rows in cores.items()},
+        products={layer: _product_sum(rows) for layer, rows in cores.items()} if task.kind == "style" else {},
+        squares={layer: _square_sum(rows) for layer, rows in cores.items()} if task.kind == "content" else {},
+        seconds=time.monotonic() - begin,
+    )
+
+
+def _check_core(task: MeasureTask, stride: int) -> None:
+    height, width = task.crop.shape[:2]
+    core = task.core
+    inside = min(core.left, core.top) >= 0 and core.right <= width and core.bottom <= height
+    starts = core.left % stride == 0 and core.top % stride == 0
+    ends = (core.right % stride == 0 or core.right == width) and (
+        core.bottom % stride == 0 or core.bottom == height
+    )
+    if not (inside and starts and ends):
+        raise ValueError(f"the edges of {core} in a crop of {width}x{height} must be multiples of {stride}")
+
+
+def _core_rows(features: Tensor, core: Box, stride: int) -> Tensor:
+    """The features (1, N, H, W) at the core's positions, (1, N, M)."""
+    top, bottom = core.top // stride, core.bottom // stride
+    left, right = core.left // stride, core.right // stride
+    return features[:, :, top:bottom, left:right].flatten(2)
+
+
+def _product_sum(rows: Tensor) -> NDArray[np.float64]:
+    """sum(f f^T) over the positions of (1, N, M), shape (N, N)."""
+    channels = rows.shape[1]
+    total = torch.zeros(1, channels, channels, dtype=torch.float64, device=rows.device)
+    for block in torch.split(rows, _POSITIONS_PER_BLOCK, dim=2):
+        values = block if block.dtype == torch.float64 else block.float()
+        total += torch.bmm(values, values.transpose(1, 2))
+    result: NDArray[np.float64] = total[0].cpu().numpy()
+    return result
+
+
+def _square_sum(rows: Tensor) -> float:
+    """sum(f^2) over positions and channels of (1, N, M)."""
+    blocks = torch.split(rows, _POSITIONS_PER_BLOCK, dim=2)
+    return sum((sum_per_tile(block.double().square()).item() for block in blocks), start=0.0)

@@ -1,0 +1,114 @@
+"""The objective of a batch of tiles: its value and its gradient with respect to the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from tilefarm.solve.contract import LayerWeights, LevelTargets, Losses, SolverSettings
+from tilefarm.solve.losses import content_loss, gram, style_loss, total_variation
+from tilefarm.solve.network import FeatureNetwork
+
+CONTENT_SCALE = 0.05
+"""With the style term at 1, this content term keeps the subject and lets the brush strokes in."""
+TV_SCALE = 0.05
+"""The smoothness that goes with it when the job asks for tv_weight 1.0."""
+OVERALL_SCALE = 1000.0
+"""Makes the gradient's 1-norm larger than 1, so that the first step of L-BFGS, which is 1/|g|_1 long, is
+small, and keeps changes of the loss well above the optimizer's absolute tolerance (1e-9)."""
+
+
+def active(layers: LayerWeights) -> dict[str, float]:
+    """The layers that take part: those whose weight is not zero."""
+    return {name: weight for name, weight in layers if weight != 0}
+
+
+@dataclass(frozen=True)
+class BatchLosses:
+    """The terms of a batch, each of shape (B,). A term whose weight is 0 is not computed and reads 0."""
+
+    total: Tensor
+    content: Tensor
+    style: Tensor
+    tv: Tensor
+
+    def of_tile(self, position: int) -> Losses:
+        """The losses of the tile at a position of the batch."""
+        return Losses(
+            float(self.total[position]),
+            float(self.content[position]),
+            float(self.style[position]),
+            float(self.tv[position]),
+        )
+
+
+class TileObjective:
+    """1000 * (style_weight * E + content_weight * 0.05 * C + tv_weight * 0.05 * TV) of each tile.
+
+    E is the mean of the layers' style losses and C that of their content losses, each weighted with
+    the layers' weights; so only the proportions of layer weights matter. Gatys et al. 2016, equation
+    7, with the scaling under which key values of 1.0 give a good picture. A layer or a term of weight 0
+    costs nothing.
+    """
+
+    def __init__(
+        self, network: FeatureNetwork, settings: SolverSettings, targets: LevelTargets, content: Tensor
+    ) -> None:
+        """Computes the features of `content` (B, 3, H, W), float32, 0..1, once."""
+        self._network = network
+        self._weights = (settings.style_weight, settings.content_weight, settings.tv_weight)
+        self._style_layers = active(settings.style_layers) if settings.style_weight else {}
+        self._content_layers = active(settings.content_layers) if settings.content_weight else {}
+        self._layers = frozenset(self._style_layers) | frozenset(self._content_layers)
+        self._mean_squares = {name: targets.content_mean_squares[name] for name in self._content_layers}
+        dtype = torch.float64 if network.dtype == torch.float64 else torch.float32
+        self._grams = {
+            name: torch.tensor(targets.grams[name], dtype=dtype, device=network.device)
+            for name in self._style_layers
+        }
+        with torch.no_grad():
+            self._content = network.features(content, self._content_layers)
+
+    def evaluate(self, images: Tensor) -> tuple[BatchLosses, Tensor]:
+        """The losses of `images` (B, 3, H, W), float32, 0..1, and the gradient of each tile's total."""
+        images = images.detach().requires_grad_()
+        losses = self._losses(images)
+        if not losses.total.requires_grad:  # every weight is 0
+            return losses, torch.zeros_like(images)
+        # A tile's total depends on its own pixels only, so the sum's gradient holds every tile's.
+        (gradient,) = torch.autograd.grad(losses.total.sum(), images)
+        # Detached, so that keeping the losses does not keep the graph and its activations.
+        return replace(losses, total=losses.total.detach()), gradient
+
+    def losses(self, images: Tensor) -> BatchLosses:
+        """The losses alone: a forward pass without a graph."""
+        with torch.no_grad():
+            return self._losses(images)
+
+    def _losses(self, images: Tensor) -> BatchLosses:
+        features = self._network.features(images, self._layers)
+        nothing = torch.zeros(images.shape[0], dtype=images.dtype, device=images.device)
+        style, content, tv = nothing, nothing, nothing
+        if self._style_layers:
+            terms = {n: style_loss(gram(features[n]), self._grams[n]) for n in self._style_layers}
+            style = _weighted_mean(terms, self._style_layers)
+        if self._content_layers:
+            terms = {
+                n: content_loss(features[n], self._content[n], self._mean_squares[n])
+                for n in self._content_layers
+            }
+            content = _weighted_mean(terms, self._content_layers)
+        style_weight, content_weight, tv_weight = self._weights
+        if tv_weight:
+            tv = total_variation(images)
+        total = style_weight * style + content_weight * CONTENT_SCALE * content + tv_weight * TV_SCALE * tv
+        return BatchLosses(OVERALL_SCALE * total, content.detach(), style.detach(), tv.detach())
+
+
+def _weighted_mean(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """sum(w_l t_l) / sum(w_l), shape (B,)."""
+    weighted = torch.stack([weights[name] * term for name, term in terms.items()], dim=-1)
+    return weighted.sum(-1) / sum(weights.values())

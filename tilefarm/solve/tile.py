@@ -1,0 +1,112 @@
+"""The solve of a batch of tiles: pictures in, pictures and losses out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tilefarm.errors import TilefarmError
+from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings, TileSolution, TileTask
+from tilefarm.solve.lbfgs import Minimum, Status, minimize
+from tilefarm.solve.network import FeatureNetwork
+from tilefarm.solve.objective import BatchLosses, TileObjective
+
+
+def solve_tiles(
+    network: FeatureNetwork,
+    settings: SolverSettings,
+    targets: LevelTargets,
+    tasks: Sequence[TileTask],
+    on_iteration: Callable[[int, float], None] | None = None,
+) -> list[TileSolution]:
+    """Optimises all tiles at once, as one batch; the solutions come in the order of `tasks`.
+
+    A tile's result does not depend on what is in its neighbours, nor on the number of threads; on
+    some devices its last bits depend on the size of the batch. `on_iteration` gets the iteration's
+    number, from 1, and the mean of the tiles' losses. The seconds of a solution are its equal share of
+    the batch's. Raises ValueError if the tiles differ in shape or in iterations, and TilefarmError if
+    a tile's start has no finite loss.
+    """
+    if not tasks:
+        return []
+    _check_alike(tasks)
+    begin = time.monotonic()
+    start = _batch([task.image for task in tasks], network.device)
+    objective = TileObjective(
+        network, settings, targets, _batch([task.content for task in tasks], network.device)
+    )
+    first: list[BatchLosses] = []
+    last: list[BatchLosses] = []
+
+    def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
+        losses, gradient = objective.evaluate(x.view(start.shape))
+        if not first:
+            first.append(losses)
+        return losses.total, gradient.flatten(1)
+
+    def evaluate_loss(x: Tensor) -> Tensor:
+        last[:] = [objective.losses(x.view(start.shape))]
+        return last[0].total
+
+    def report(iteration: int, losses: NDArray[np.float64]) -> None:
+        if on_iteration is not None:
+            on_iteration(iteration, float(losses.mean()))
+
+    minimum = minimize(
+        evaluate,
+        evaluate_loss,
+        start.flatten(1),
+        iterations=tasks[0].iterations,
+        history=settings.history,
+        callback=report,
+    )
+    _check_started(tasks, minimum, settings)
+    images = _pictures(minimum.x.view(start.shape))
+    seconds = (time.monotonic() - begin) / len(tasks)
+    return [
+        TileSolution(
+            index=task.index,
+            image=images[position],
+            first=first[0].of_tile(position),
+            last=last[0].of_tile(position),
+            iterations=minimum.iterations[position],
+            rollbacks=minimum.rollbacks[position],
+            seconds=seconds,
+        )
+        for position, task in enumerate(tasks)
+    ]
+
+
+def _check_alike(tasks: Sequence[TileTask]) -> None:
+    shapes = {task.image.shape for task in tasks} | {task.content.shape for task in tasks}
+    if len(shapes) > 1:
+        raise ValueError(f"the tiles of a batch and their content must have one shape, got {sorted(shapes)}")
+    counts = {task.iterations for task in tasks}
+    if len(counts) > 1:
+        raise ValueError(f"the tiles of a batch must have one number of iterations, got {sorted(counts)}")
+
+
+def _check_started(tasks: Sequence[TileTask], minimum: Minimum, settings: SolverSettings) -> None:
+    failed = [t.index for t, status in zip(tasks, minimum.status, strict=True) if status is Status.FAILED]
+    if failed:
+        raise TilefarmError(
+            f"the loss of tile {', '.join(map(str, failed))} is not a finite number at its start "
+            f"(precision {settings.precision}): look for non-finite pixels in the pictures, lower the "
+            "objective's weights, or set compute.precision to float32"
+        )
+
+
+def _batch(pictures: Sequence[Picture], device: torch.device) -> Tensor:
+    """Pictures (H, W, 3) as one contiguous float32 tensor (B, 3, H, W) on the device."""
+    stacked = np.stack(pictures).astype(np.float32, copy=False)
+    return torch.from_numpy(stacked).to(device).permute(0, 3, 1, 2).contiguous()
+
+
+def _pictures(batch: Tensor) -> list[Picture]:
+    """The reverse; each picture owns its memory, so that keeping one does not keep the batch."""
+    return [np.array(picture.permute(1, 2, 0).cpu().numpy(), order="C") for picture in batch]

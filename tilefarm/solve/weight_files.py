@@ -1,0 +1,134 @@
+"""Reading parameters from a file that somebody else wrote, without running anything in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError  # only to catch it: torch raises it for what it refuses to load
+from typing import Literal, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from tilefarm.errors import JobError
+from tilefarm.solve.contract import Preprocessing
+from tilefarm.spec.networks import Convolution, stages
+
+Naming = Literal["features", "conv"]
+
+_SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What a file holds, under the names conv1_1.weight, conv1_1.bias ..."""
+
+    arrays: dict[str, NDArray[np.generic]]
+    naming: Naming
+    """How the file named them: features.0.weight or conv1_1.weight."""
+    preprocessing: Preprocessing | None
+    """What the file's metadata says, if anything."""
+
+
+def read_weight_file(path: Path, network: str) -> WeightFile:
+    """The parameters of `network` in the file; those that it lacks are absent, others are left unread.
+
+    Raises JobError for a file that is missing, is no weights file, carries code, or has neither
+    naming.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise JobError(
+            f"network.weights must be bundled, torchvision or a file ending in {', '.join(_SUFFIXES)}, "
+            f"got {path}"
+        )
+    if not path.is_file():
+        raise JobError(f"the weights file {path} does not exist: check network.weights")
+    if path.suffix.lower() == ".safetensors":
+        return _read_safetensors(path, network)
+    return _read_torch(path, network)
+
+
+def _read_safetensors(path: Path, network: str) -> WeightFile:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found, metadata = set(file.keys()), file.metadata() or {}
+            naming = _naming(found, path)
+            arrays = _renamed(network, naming, found, file.get_tensor)
+    except (SafetensorError, OSError, TypeError) as error:  # TypeError: a dtype that numpy lacks
+        raise JobError(_unreadable(path, first_line(error))) from error
+    return WeightFile(arrays, naming, _stated_preprocessing(metadata, path))
+
+
+def _read_torch(path: Path, network: str) -> WeightFile:
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        # Torch's own text is not shown: it tells the reader how to load the file unsafely.
+        if "GLOBAL" in str(error):
+            raise JobError(
+                f"the weights file {path} carries code, which tilefarm never runs: "
+                "save a plain state_dict, or convert it to .safetensors where you trust it"
+            ) from error
+        raise JobError(_unreadable(path, "it is not a pickled state_dict")) from error
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        raise JobError(_unreadable(path, first_line(error))) from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise JobError(f"the weights file {path} must hold a state_dict, a mapping of names to tensors")
+    found = {str(name) for name in state}
+    naming = _naming(found, path)
+    return WeightFile(_renamed(network, naming, found, lambda name: state[name].numpy()), naming, None)
+
+
+def _naming(found: set[str], path: Path) -> Naming:
+    if "conv1_1.weight" in found:
+        return "conv"
+    if "features.0.weight" in found:
+        return "features"
+    shown = ", ".join(sorted(found)[:3]) or "nothing"
+    raise JobError(
+        f"the parameters in the weights file {path} must be called features.0.weight ... or "
+        f"conv1_1.weight ..., got {shown}: rename them"
+    )
+
+
+def _renamed(
+    network: str, naming: Naming, found: Iterable[str], read: Callable[[str], NDArray[np.generic]]
+) -> dict[str, NDArray[np.generic]]:
+    theirs: dict[str, str] = {}
+    for stage in stages(network):
+        if isinstance(stage, Convolution):
+            prefix = stage.name if naming == "conv" else f"features.{stage.torchvision_index}"
+            for kind in ("weight", "bias"):
+                theirs[f"{stage.name}.{kind}"] = f"{prefix}.{kind}"
+    present = set(found)
+    return {ours: read(name) for ours, name in theirs.items() if name in present}
+
+
+def _stated_preprocessing(metadata: dict[str, str], path: Path) -> Preprocessing | None:
+    stated = metadata.get("preprocessing")
+    if stated is None:
+        return None
+    for known in get_args(Preprocessing):
+        if stated == known:
+            return cast(Preprocessing, known)
+    raise JobError(
+        f"the metadata key preprocessing of the weights file {path} must be caffe or torchvision, "
+        f"got {stated!r}"
+    )
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, short enough for the middle of a sentence."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _unreadable(path: Path, reason: str) -> str:
+    return (
+        f"the weights file {path} cannot be read ({reason}): it is damaged or not a weights file, "
+        "give another one in network.weights"
+    )
