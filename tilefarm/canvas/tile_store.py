@@ -1,0 +1,77 @@
+"""Finished tiles on disk, one slot each: together with the journal the truth of a round.
+
+The canvas can always be made again from the slots, so a crash while blending loses nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilefarm.files import reserve
+from tilefarm.geometry import Size
+
+CHANNELS = 3
+_ITEM = np.dtype("<f4").itemsize
+
+
+class TileStore:
+    """A file of `count` slots, each a float32 tile of shape (height, width, 3)."""
+
+    def __init__(self, path: Path, tile: Size, count: int) -> None:
+        self.path = path
+        self.tile = tile
+        self.count = count
+        self._row_bytes = tile.width * CHANNELS * _ITEM
+        self._slot_bytes = tile.height * self._row_bytes
+        reserve(path, count * self._slot_bytes)
+        self._descriptor = os.open(path, os.O_RDWR)
+
+    def write(self, index: int, picture: NDArray[np.float32]) -> int:
+        """Put a tile into its slot, durably, and return the CRC-32 of its bytes."""
+        expected = (self.tile.height, self.tile.width, CHANNELS)
+        if picture.shape != expected:
+            raise ValueError(f"tile {index} must have shape {expected}, got {picture.shape}")
+        data = np.ascontiguousarray(picture, dtype="<f4").tobytes()
+        self._write_at(data, self._offset(index))
+        os.fdatasync(self._descriptor) if hasattr(os, "fdatasync") else os.fsync(self._descriptor)
+        return zlib.crc32(data)
+
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """Rows start..stop-1 of a tile, shape (rows, width, 3)."""
+        stop = self.tile.height if stop is None else stop
+        length = (stop - start) * self._row_bytes
+        data = os.pread(self._descriptor, length, self._offset(index) + start * self._row_bytes)
+        return np.frombuffer(data, dtype="<f4").reshape(stop - start, self.tile.width, CHANNELS)
+
+    def holds(self, index: int, crc: int) -> bool:
+        """Whether the slot's bytes have this CRC-32."""
+        return zlib.crc32(self.read(index).tobytes()) == crc
+
+    def close(self) -> None:
+        """Close the file; it stays on disk."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> TileStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _offset(self, index: int) -> int:
+        if not 0 <= index < self.count:
+            raise IndexError(f"tile {index} of {self.count}")
+        return index * self._slot_bytes
+
+    def _write_at(self, data: bytes, offset: int) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._descriptor, view, offset)
+            view = view[written:]
+            offset += written

@@ -1,0 +1,273 @@
+"""The commands. Each is a few lines over the modules that do the work."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+import tilefarm
+from tilefarm.errors import JobError, StoppedError, TilefarmError
+from tilefarm.execute.open import ExecutorChoice
+from tilefarm.rundir.layout import RunDir, is_locked
+from tilefarm.rundir.summary import plan_record, read_summary
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Renders photographs in the style of paintings, at print size.",
+)
+
+
+class ExecutorKind(str, Enum):
+    """Where tiles are solved."""
+
+    ray = "ray"
+    local = "local"
+
+
+Jobs = Annotated[list[Path], typer.Argument(help="Job files.", show_default=False)]
+Runs = Annotated[list[Path], typer.Argument(help="Run folders.", show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the job, for example tiles.size=256."),
+]
+RunDirOption = Annotated[
+    Path | None,
+    typer.Option("--run-dir", help="Where run folders are kept; default: 'runs' beside the job file."),
+]
+Address = Annotated[
+    str | None, typer.Option(help="A running Ray cluster, HOST:PORT or auto; default: this machine alone.")
+]
+ExecutorOption = Annotated[ExecutorKind, typer.Option("--executor", help="ray, or local: without Ray.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
+
+
+@app.command()
+def submit(
+    jobs: Jobs,
+    overrides: Set = None,
+    run_dir: RunDirOption = None,
+    address: Address = None,
+    executor: ExecutorOption = ExecutorKind.ray,
+    as_json: Json = False,
+) -> None:
+    """Render jobs, one after the other. The same job again goes on where it was, or is done."""
+    from tilefarm.driver import run_folder
+    from tilefarm.spec.load import load_job
+
+    def load(path: Path) -> tuple[Any, RunDir]:
+        job = load_job(path, overrides or ())
+        return job, run_folder(job, run_dir or path.absolute().parent / "runs")
+
+    _render_all(jobs, load, _choice(executor, address), as_json)
+
+
+@app.command()
+def resume(
+    runs: Runs,
+    address: Address = None,
+    executor: ExecutorOption = ExecutorKind.ray,
+    as_json: Json = False,
+) -> None:
+    """Go on with interrupted runs."""
+    from tilefarm.driver import load_run
+
+    def load(path: Path) -> tuple[Any, RunDir]:
+        return load_run(RunDir(path.absolute()))
+
+    _render_all(runs, load, _choice(executor, address), as_json)
+
+
+@app.command()
+def plan(
+    job_file: Annotated[Path, typer.Argument(help="A job file.", show_default=False)],
+    overrides: Set = None,
+    calibrate: Annotated[
+        bool, typer.Option(help="Time one real tile on this machine for the estimate.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Show levels, tiles, padding, disk, memory and time of a job, and do nothing."""
+    from tilefarm.prepare import estimate, prepare
+    from tilefarm.report.tables import needs_lines, plan_table
+    from tilefarm.spec.load import load_job
+
+    with _told():
+        prepared = prepare(load_job(job_file, overrides or ()))
+        required = estimate(prepared, 1, low_precision=False)
+        seconds = calibration = None
+        if calibrate:
+            from tilefarm.calibrate import calibrate as time_a_tile
+
+            calibration = time_a_tile(prepared)
+            seconds = prepared.plan.evaluated_pixels / 1e6 * calibration.seconds_per_megapixel_step
+        if as_json:
+            record = plan_record(prepared.plan) | {"needs": asdict(required), "notes": prepared.notes}
+            record |= {"calibration": asdict(calibration) if calibration else None, "seconds": seconds}
+            _print_json(record)
+            return
+        console = Console(highlight=False, markup=False)
+        console.print(f"{prepared.job.name}: {prepared.plan.content} -> {prepared.plan.output}")
+        console.print(plan_table(prepared.plan))
+        for line in [*needs_lines(required, seconds), *(f"note    {note}" for note in prepared.notes)]:
+            console.print(line, soft_wrap=True)
+
+
+@app.command()
+def status(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Run folders; default: all in ./runs.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show how far runs are, from their folders alone."""
+    from tilefarm.report.tables import effective_status, status_lines
+
+    with _told():
+        folders = runs or sorted(path.parent for path in Path("runs").glob("*/run.json"))
+        records = []
+        for folder in folders:
+            run = RunDir(folder)
+            if not run.root.is_dir():
+                raise JobError(f"there is no run folder {folder}; name one, or look into runs/")
+            record, locked = read_summary(run), is_locked(run)
+            if as_json:
+                shown = {"run": str(folder), **(record or {"status": "not started"})}
+                records.append(shown | {"status": effective_status(shown, locked)})
+            else:
+                typer.echo("\n".join(status_lines(str(folder), record, locked)))
+        if as_json:
+            _print_json(records)
+        elif not folders:
+            typer.echo("no runs here; name a run folder, or submit a job")
+
+
+@app.command()
+def init(
+    content: Annotated[Path, typer.Argument(help="The photograph.", show_default=False)],
+    style: Annotated[Path, typer.Argument(help="The painting.", show_default=False)],
+    job_file: Annotated[Path, typer.Option("--job", help="The job file to write.")] = Path("job.yaml"),
+    output: Annotated[Path | None, typer.Option(help="The picture to make; default: NAME-STYLE.tif.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace an existing job file.")] = False,
+) -> None:
+    """Write a commented starter job for two pictures."""
+    from tilefarm.files import write_text
+    from tilefarm.image.decode import inspect
+    from tilefarm.spec.starter import starter_job
+
+    with _told():
+        inspect(content, "content")
+        inspect(style, "style")
+        if job_file.exists() and not force:
+            raise JobError(f"{job_file} exists already; choose another --job, or replace it with --force")
+        folder = job_file.absolute().parent
+        target = output or folder / f"{content.stem}-{style.stem}.tif"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(job_file, starter_job(content.absolute(), style.absolute(), target.absolute(), folder))
+        typer.echo(f"wrote {job_file}; look it over, then: tilefarm submit {job_file}")
+
+
+@app.command()
+def doctor(address: Address = None, as_json: Json = False) -> None:
+    """Show what this machine has: versions, devices, weights, Ray, memory and disk."""
+    from tilefarm.doctor import examine
+
+    with _told():
+        findings = examine(address, Path.cwd())
+        if as_json:
+            _print_json([asdict(finding) for finding in findings])
+        else:
+            width = max(len(finding.name) for finding in findings)
+            for finding in findings:
+                typer.echo(f"{'ok ' if finding.ok else 'BAD'}  {finding.name:{width}}  {finding.text}")
+        if not all(finding.ok for finding in findings):
+            raise typer.Exit(1)
+
+
+@app.command("version")
+def show_version() -> None:
+    """Show the version."""
+    typer.echo(tilefarm.__version__)
+
+
+def main() -> None:
+    """The program's entry."""
+    app()
+
+
+def _choice(executor: ExecutorKind, address: str | None) -> ExecutorChoice:
+    if executor is ExecutorKind.local and address is not None:
+        _fail("--address names a Ray cluster and --executor local uses none; leave one of them out", 2)
+    return ExecutorChoice(executor.value, address)
+
+
+def _render_all(paths: list[Path], load: Any, choice: ExecutorChoice, as_json: bool) -> None:
+    """Render each; a failure is told and the next one begins. The exit code is the first failure's."""
+    from tilefarm.driver import render
+    from tilefarm.report.console import ConsoleReport
+    from tilefarm.signals import stopping_on_signals
+
+    console = Console(stderr=True)
+    codes = []
+    records = []
+    for path in paths:
+        run: RunDir | None = None
+        try:
+            job, run = load(path)
+            with stopping_on_signals(), ConsoleReport(console) as report:
+                outcome = render(job, run, choice, report)
+            if outcome.already_done:
+                console.print(
+                    f"done already: {outcome.output}", markup=False, highlight=False, soft_wrap=True
+                )
+        except TilefarmError as error:
+            _tell(error)
+            codes.append(error.exit_code)
+            if run is not None and error.exit_code != 2:
+                typer.echo(f"resume with: tilefarm resume {run.root}", err=True)
+        record = read_summary(run) if run is not None else None
+        records.append(
+            {"job": str(path), "run": str(run.root) if run else None, **(record or {"status": "failed"})}
+        )
+        if codes and codes[-1] > 128:
+            break
+    if as_json:
+        _print_json(records)
+    if codes:
+        raise typer.Exit(codes[0])
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A user's mistake becomes its sentences and its exit code."""
+    try:
+        yield
+    except TilefarmError as error:
+        _tell(error)
+        raise typer.Exit(error.exit_code) from None
+
+
+def _tell(error: TilefarmError) -> None:
+    problems = error.problems if isinstance(error, JobError) else (str(error),)
+    prefix = "" if isinstance(error, StoppedError) else "error: "
+    for problem in problems:
+        typer.echo(f"{prefix}{problem}", err=True)
+
+
+def _fail(sentence: str, code: int) -> None:
+    typer.echo(f"error: {sentence}", err=True)
+    raise typer.Exit(code)
+
+
+def _print_json(record: Any) -> None:
+    sys.stdout.write(json.dumps(record, indent=2) + "\n")

@@ -1,0 +1,253 @@
+"""The driver: takes a prepared job through its levels to the finished file, from wherever it was left."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tilefarm.errors import JobError, StoppedError, TilefarmError
+from tilefarm.events import Event, Listener, RunFinished, RunStarted
+from tilefarm.execute.open import ExecutorChoice, open_executor
+from tilefarm.execute.process import peak_rss
+from tilefarm.execute.protocol import Executor
+from tilefarm.files import write_text
+from tilefarm.integrity import is_intact
+from tilefarm.level import LevelRun
+from tilefarm.output.check import check_output
+from tilefarm.output.write import write_output
+from tilefarm.prepare import Prepared, check_disk, estimate, most_workers, prepare
+from tilefarm.rounds import RunTools
+from tilefarm.rundir.event_log import EventLog
+from tilefarm.rundir.journal import Exported, Journal, Started, read_journal
+from tilefarm.rundir.layout import RunDir, RunLock
+from tilefarm.rundir.state import RunState
+from tilefarm.rundir.summary import plan_record, summarize, write_summary
+from tilefarm.settings import choose, solver_settings
+from tilefarm.solve.contract import Weights
+from tilefarm.solve.weights import load_weights
+from tilefarm.spec.fingerprint import fingerprint
+from tilefarm.spec.load import load_job
+from tilefarm.spec.model import Job
+from tilefarm.spec.resolved import to_yaml
+
+Opener = Callable[[Weights, int], Executor]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where the picture is."""
+
+    run: RunDir
+    output: Path
+    already_done: bool
+    """Whether there was nothing left to do."""
+
+
+def run_folder(job: Job, runs: Path) -> RunDir:
+    """The folder of a job's run inside `runs`: NAME-HASH8, the hash of all that decides the pixels."""
+    return RunDir(runs / f"{job.name}-{fingerprint(job)}")
+
+
+def load_run(run: RunDir) -> tuple[Job, RunDir]:
+    """The job of a run folder, to go on with it. Raises JobError where it cannot be the same picture."""
+    if not run.exists():
+        raise JobError(
+            f"{run.root} is not a run folder: it holds no job.yaml; name a folder such as runs/NAME-HASH"
+        )
+    job = load_job(run.job)
+    if run_folder(job, run.root.parent).root.name[-8:] != run.root.name[-8:]:
+        raise JobError(
+            f"the pictures, weights or settings of {run.root} have changed since it was started, so it "
+            "cannot go on to the same picture; restore them, or submit the job anew"
+        )
+    return job, run
+
+
+def render(
+    job: Job,
+    run: RunDir,
+    choice: ExecutorChoice,
+    listen: Listener,
+    opener: Opener | None = None,
+) -> Outcome:
+    """Render a job into its run folder and write its output, continuing what is there.
+
+    `opener` replaces the executor, for tests. Raises TilefarmError of all kinds; run.json says how
+    the run ended.
+    """
+    prepared = prepare(job)
+    with RunLock(run):
+        state = RunState.replay(read_journal(run.journal))
+        if _is_done(prepared, run, state):
+            return Outcome(run, job.output.path, already_done=True)
+        check_disk(run.root, estimate(prepared, 1, low_precision=False))
+        session = _Session(prepared, run, state, choice, listen, opener)
+        session.work()
+    return Outcome(run, job.output.path, already_done=False)
+
+
+class _Session:
+    """One driver process's work on a run."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        run: RunDir,
+        state: RunState,
+        choice: ExecutorChoice,
+        listen: Listener,
+        opener: Opener | None,
+    ) -> None:
+        self._prepared = prepared
+        self._job = prepared.job
+        self._run = run
+        self._state = state
+        self._choice = choice
+        self._listen = listen
+        self._opener = opener or self._open
+        self._worker_rss: tuple[int, ...] = ()
+
+    def work(self) -> None:
+        """Paint what is missing, export, and leave a true run.json behind however it ends."""
+        write_text(self._run.job, to_yaml(self._job))
+        write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")
+        self._write_summary("running")
+        try:
+            with Journal(self._run.journal) as journal, EventLog(self._run.events) as log:
+
+                def listen(event: Event) -> None:
+                    log.write(event)
+                    self._listen(event)
+
+                if not self._is_painted():
+                    self._paint(journal, listen)
+                self._export(journal, listen)
+        except StoppedError as error:
+            self._write_summary("interrupted", str(error))
+            raise
+        except TilefarmError as error:
+            self._write_summary("failed", str(error))
+            raise
+        except BaseException as error:
+            self._write_summary("failed", f"{type(error).__name__}: {error}")
+            raise
+        self._write_summary("done")
+
+    def _is_painted(self) -> bool:
+        return self._first_level() == len(self._prepared.plan.levels)
+
+    def _first_level(self) -> int:
+        """The level to go on with: after the finest that is complete and intact, or the one in progress."""
+        for level in reversed(self._prepared.plan.levels):
+            if is_intact(self._run, self._state, level):
+                complete = self._state.rounds_done(level.index) == level.rounds
+                return level.index + 1 if complete else level.index
+        return 0
+
+    def _paint(self, journal: Journal, listen: Listener) -> None:
+        weights = load_weights(
+            self._job.network.name, self._job.network.weights, self._job.network.preprocessing
+        )
+        started = self._state.started
+        if started is not None and started.weights_sha256 != weights.sha256:
+            raise JobError(
+                f"the network's weights have changed since {self._run.root} was started; "
+                "restore them, or remove that folder to start anew"
+            )
+        required = estimate(self._prepared, 1, low_precision=False)
+        executor = self._opener(weights, most_workers(self._job, required))
+        try:
+            if started is None:
+                started = choose(self._prepared, executor.workers, weights)
+                journal.append(started)
+                self._state.apply(started)
+            self._announce(executor, started, listen)
+            settings = solver_settings(self._job, started)
+            tools = RunTools(
+                self._prepared, self._run, journal, self._state, executor, settings, started.batch, listen
+            )
+            levels = self._prepared.plan.levels
+            for level in levels[self._first_level() :]:
+                LevelRun(tools, level).render()
+                self._write_summary("running")
+            self._worker_rss = executor.peak_rss()
+        finally:
+            executor.close()
+
+    def _open(self, weights: Weights, most: int) -> Executor:
+        compute = self._job.compute
+        workers = None if compute.workers == "auto" else compute.workers
+        return open_executor(self._choice, weights, compute.device, workers, most)
+
+    def _announce(self, executor: Executor, started: Started, listen: Listener) -> None:
+        workers = tuple(
+            f"{worker.device_name}, {worker.threads} thread{'s' if worker.threads > 1 else ''}"
+            for worker in executor.workers
+        )
+        listen(
+            RunStarted(
+                name=self._run.name,
+                root=str(self._run.root),
+                output=self._prepared.plan.output,
+                work=tuple(level.evaluated_pixels for level in self._prepared.plan.levels),
+                workers=workers,
+                precision=started.precision,
+                resumed=bool(self._state.levels),
+            )
+        )
+
+    def _export(self, journal: Journal, listen: Listener) -> None:
+        begin = time.monotonic()
+        output, size = self._job.output, self._prepared.plan.output
+        write_output(
+            self._run.canvas(len(self._prepared.plan.levels) - 1),
+            size,
+            output.path,
+            format=output.format,
+            bit_depth=output.bit_depth,
+            dpi=output.dpi,
+        )
+        line = Exported(
+            path=str(output.path),
+            bit_depth=output.bit_depth,
+            dpi=output.dpi,
+            seconds=time.monotonic() - begin,
+        )
+        journal.append(line)
+        self._state.apply(line)
+        self._run.tiles.unlink(missing_ok=True)  # the canvas is final: nothing is made from the slots again
+        listen(RunFinished(str(output.path), size, line.seconds))
+
+    def _write_summary(self, status: str, message: str | None = None) -> None:
+        record = summarize(
+            self._job,
+            self._prepared.plan,
+            self._state,
+            status,
+            peak_rss(),
+            self._worker_rss,
+            message,
+        )
+        write_summary(self._run, record)
+
+
+def _is_done(prepared: Prepared, run: RunDir, state: RunState) -> bool:
+    """Whether the output that this job asks for was written from the finished canvas and is still good."""
+    output = prepared.job.output
+    wanted = (str(output.path), output.bit_depth, output.dpi)
+    if wanted not in [(line.path, line.bit_depth, line.dpi) for line in state.exports]:
+        return False
+    try:
+        check_output(
+            output.path,
+            size=prepared.plan.output,
+            bit_depth=output.bit_depth,
+            dpi=output.dpi,
+            format=output.format,
+        )
+    except TilefarmError:
+        return False
+    return is_intact(run, state, prepared.plan.levels[-1])

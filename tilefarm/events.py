@@ -1,0 +1,116 @@
+"""What the driver tells while it works: frozen records, rendered by whoever listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tilefarm.geometry import Size
+from tilefarm.solve.contract import Losses
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """Work begins, or goes on."""
+
+    name: str
+    root: str
+    output: Size
+    work: tuple[int, ...]
+    """Per level, pixels times optimizer steps: what the time is roughly proportional to."""
+    workers: tuple[str, ...]
+    precision: str
+    resumed: bool
+    """Whether earlier work was found."""
+
+
+@dataclass(frozen=True)
+class LevelBegan:
+    """A level's pictures and targets are being prepared."""
+
+    level: int
+    size: Size
+    tiles: int
+    rounds: int
+    iterations: int
+
+
+@dataclass(frozen=True)
+class TargetsProgress:
+    """Pieces of content and styles measured so far."""
+
+    level: int
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class StepsProgress:
+    """How far a tile in flight is."""
+
+    level: int
+    round: int
+    tile: int
+    iteration: int
+    iterations: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class TileFinished:
+    """A tile is durable."""
+
+    level: int
+    round: int
+    tile: int
+    done: int
+    """Tiles of this round that are finished, this one included."""
+    total: int
+    first: Losses
+    last: Losses
+    iterations: int
+    rollbacks: int
+    seconds: float
+    attempts: int
+
+
+@dataclass(frozen=True)
+class RoundFinished:
+    """A round is blended into the canvas."""
+
+    level: int
+    round: int
+    loss_first: float
+    loss_last: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LevelFinished:
+    """A level is complete and its preview is written."""
+
+    level: int
+    size: Size
+    preview: str
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """The output file is written and checked."""
+
+    output: str
+    size: Size
+    seconds: float
+
+
+Event = (
+    RunStarted
+    | LevelBegan
+    | TargetsProgress
+    | StepsProgress
+    | TileFinished
+    | RoundFinished
+    | LevelFinished
+    | RunFinished
+)
+Listener = Callable[[Event], None]

@@ -1,0 +1,131 @@
+"""Handing out work to actors: bounded in flight, failures done again elsewhere, lost workers set aside.
+
+A killed actor is restarted by Ray, but calls made meanwhile fail within seconds. So a worker that
+failed to answer gets a probe, and no work until the probe comes back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from tilefarm.errors import IncompleteError, TileFailedError
+from tilefarm.execute.protocol import MAX_ATTEMPTS
+
+IN_FLIGHT = 2
+"""Calls per actor: one that runs and one whose tile is already there when it ends."""
+POLL_SECONDS = 0.5
+RESTART_SECONDS = 120.0
+
+_Item = TypeVar("_Item")
+
+
+@dataclass
+class _Work(Generic[_Item]):
+    item: _Item
+    failed_on: list[int] = field(default_factory=list)
+
+
+class Dispatcher(Generic[_Item]):
+    """One run of items over a set of actors."""
+
+    def __init__(
+        self,
+        actors: list[Any],
+        call: Callable[[Any, _Item], Any],
+        name: Callable[[_Item], str],
+    ) -> None:
+        """`call(actor, item)` starts the work and returns a reference; `name(item)` is for messages."""
+        self._actors = actors
+        self._call = call
+        self._name = name
+        self._again: deque[_Work[_Item]] = deque()
+        self._running: dict[Any, tuple[_Work[_Item], int]] = {}
+        self._probes: dict[Any, int] = {}
+        self._down_since: dict[int, float] = {}
+
+    def run(self, items: Iterable[_Item], idle: Callable[[], None]) -> Iterator[tuple[_Item, Any, int]]:
+        """Every item, its result and its number of attempts, in the order in which they are finished.
+
+        `idle` is called about every half second in which nothing was finished. Raises TileFailedError
+        for an item that failed `MAX_ATTEMPTS` times and IncompleteError when no worker is left.
+        """
+        source = iter(items)
+        while True:
+            self._fill(source)
+            if not self._running and not self._again:
+                return
+            ready, _ = ray.wait([*self._running, *self._probes], timeout=POLL_SECONDS)
+            if not ready:
+                idle()
+            for reference in ready:
+                if reference in self._probes:
+                    self._probed(reference)
+                    continue
+                work, worker = self._running.pop(reference)
+                try:
+                    result = ray.get(reference)
+                except RayError as error:
+                    self._failed(work, worker, error)
+                else:
+                    yield work.item, result, len(work.failed_on) + 1
+
+    def _fill(self, source: Iterator[_Item]) -> None:
+        """Give work to the workers that are up until each has `IN_FLIGHT` calls or there is no more."""
+        load = {index: 0 for index in range(len(self._actors)) if index not in self._down_since}
+        for _, worker in self._running.values():
+            if worker in load:
+                load[worker] += 1
+        while load and min(load.values()) < IN_FLIGHT:
+            if self._again:
+                work = self._again.popleft()
+            else:
+                item = next(source, None)
+                if item is None:
+                    return
+                work = _Work(item)
+            # a worker that failed this piece before gets it last
+            worker = min(load, key=lambda index: (index in work.failed_on, load[index]))
+            self._running[self._call(self._actors[worker], work.item)] = (work, worker)
+            load[worker] += 1
+
+    def _failed(self, work: _Work[_Item], worker: int, error: RayError) -> None:
+        work.failed_on.append(worker)
+        if len(work.failed_on) >= MAX_ATTEMPTS:
+            raise TileFailedError(
+                f"{self._name(work.item)} failed {MAX_ATTEMPTS} times, the last time with: {last_line(error)}"
+            ) from error
+        self._again.append(work)
+        if not isinstance(error, RayTaskError) and worker not in self._down_since:  # the process is gone
+            self._down_since[worker] = time.monotonic()
+            self._probe(worker)
+
+    def _probe(self, worker: int) -> None:
+        self._probes[self._actors[worker].info.remote()] = worker
+
+    def _probed(self, reference: Any) -> None:
+        worker = self._probes.pop(reference)
+        try:
+            ray.get(reference)
+        except RayError as error:
+            if time.monotonic() - self._down_since[worker] < RESTART_SECONDS:
+                self._probe(worker)
+            elif not self._probes and len(self._down_since) == len(self._actors):
+                raise IncompleteError(
+                    f"no worker is left: the last one did not come back in {RESTART_SECONDS:.0f} s "
+                    f"({last_line(error)}); resume the run when the machines are back"
+                ) from error
+        else:
+            del self._down_since[worker]
+
+
+def last_line(error: Exception) -> str:
+    """The last line of a message: where Ray puts the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

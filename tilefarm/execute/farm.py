@@ -1,0 +1,164 @@
+"""The farm: workers as Ray actors; the dispatcher hands out their work.
+
+Ray's own task retries stay off: they do not cover a worker that ran out of memory, and the driver must
+know what was repeated. Actors are restarted by Ray when their process dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+
+import tilefarm
+from tilefarm.errors import ClusterError
+from tilefarm.execute.cluster import Layout
+from tilefarm.execute.dispatch import POLL_SECONDS, Dispatcher, last_line
+from tilefarm.execute.protocol import Batch, BatchDone, Progress, Worker, WorkerInfo
+from tilefarm.solve.contract import LevelTargets, Measurement, MeasureTask, SolverSettings, Weights
+
+READY_SECONDS = 180.0
+
+
+class RayExecutor:
+    """One actor per worker of the layout. Ray must be initialised (`cluster.start_local` or `join`)."""
+
+    def __init__(
+        self,
+        make_worker: Callable[[Weights, str, int], Worker],
+        weights: Weights,
+        layout: Layout,
+    ) -> None:
+        """`make_worker(weights, device, threads)` makes a `protocol.Worker` in the actor's process."""
+        self._weights = ray.put(weights)
+        options: dict[str, Any] = {
+            "num_cpus": layout.threads,
+            "num_gpus": layout.gpus,
+            "max_restarts": -1,
+            "max_task_retries": 0,
+            "concurrency_groups": {"work": 1, "watch": 1},
+        }
+        actor = ray.remote(**options)(_Actor)
+        on_device = "cuda" if layout.gpus else "cpu"
+        self._actors: list[Any] = [
+            actor.remote(make_worker, self._weights, on_device, layout.threads) for _ in range(layout.workers)
+        ]
+        try:
+            self._info = self._wait_until_ready()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """The workers, as they were when the farm started."""
+        return self._info
+
+    def solve(
+        self,
+        settings: SolverSettings,
+        targets: LevelTargets,
+        batches: Iterable[Batch],
+        on_progress: Callable[[Progress], None],
+    ) -> Iterator[BatchDone]:
+        """Optimise all batches; the targets go through the object store once."""
+        shared = ray.put(targets)
+        dispatcher: Dispatcher[Batch] = Dispatcher(
+            self._actors,
+            lambda actor, batch: actor.solve.remote(settings, shared, batch),
+            lambda batch: f"tile {batch.tasks[0].index}",
+        )
+        for batch, solutions, attempts in dispatcher.run(batches, lambda: self._report(on_progress)):
+            yield BatchDone(batch.index, solutions, attempts)
+
+    def measure(self, settings: SolverSettings, tasks: Iterable[MeasureTask]) -> Iterator[Measurement]:
+        """Statistics of all pieces."""
+        dispatcher: Dispatcher[MeasureTask] = Dispatcher(
+            self._actors,
+            lambda actor, task: actor.measure.remote(settings, task),
+            lambda task: f"piece {task.index}",
+        )
+        for _, measurement, _ in dispatcher.run(tasks, lambda: None):
+            yield measurement
+
+    def peak_rss(self) -> tuple[int, ...]:
+        """Every worker's largest resident size so far, in bytes; workers that do not answer are left out."""
+        peaks = []
+        for actor in self._actors:
+            try:
+                peaks.append(ray.get(actor.peak_rss.remote(), timeout=5))
+            except RayError:
+                continue
+        return tuple(peaks)
+
+    def close(self) -> None:
+        """End the actors and leave Ray; an embedded Ray ends with it."""
+        if not ray.is_initialized():
+            return
+        for actor in self._actors:
+            ray.kill(actor)
+        self._actors = []
+        ray.shutdown()
+
+    def _wait_until_ready(self) -> tuple[WorkerInfo, ...]:
+        try:
+            info = ray.get([actor.info.remote() for actor in self._actors], timeout=READY_SECONDS)
+        except GetTimeoutError as error:
+            raise ClusterError(
+                f"the workers were not ready after {READY_SECONDS:.0f} s; "
+                "look at 'ray status' for what the cluster is waiting for"
+            ) from error
+        except RayError as error:
+            raise ClusterError(f"a worker did not start: {last_line(error)}") from error
+        strangers = {worker.version for worker in info} - {tilefarm.__version__}
+        if strangers:
+            raise ClusterError(
+                f"this is tilefarm {tilefarm.__version__} and the cluster's workers have "
+                f"{', '.join(sorted(strangers))}; install the same version on every node"
+            )
+        return tuple(info)
+
+    def _report(self, on_progress: Callable[[Progress], None]) -> None:
+        for actor in self._actors:
+            try:
+                progress = ray.get(actor.progress.remote(), timeout=POLL_SECONDS)
+            except RayError:
+                continue  # it is restarting; its work is given out again when its call fails
+            if progress is not None:
+                on_progress(progress)
+
+
+class _Actor:
+    """Runs a `protocol.Worker` in a Ray actor; `watch` calls answer while `work` is under way."""
+
+    def __init__(self, make_worker: Any, weights: Weights, device: str, threads: int) -> None:
+        self._worker = make_worker(weights, device, threads)
+
+    @ray.method(concurrency_group="watch")
+    def info(self) -> WorkerInfo:
+        """Describe the worker."""
+        info: WorkerInfo = self._worker.info()
+        return info
+
+    @ray.method(concurrency_group="work")
+    def solve(self, settings: SolverSettings, targets: LevelTargets, batch: Batch) -> Any:
+        """Optimise every tile of a batch."""
+        return self._worker.solve(settings, targets, batch)
+
+    @ray.method(concurrency_group="work")
+    def measure(self, settings: SolverSettings, task: MeasureTask) -> Any:
+        """Statistics of one piece of a picture."""
+        return self._worker.measure(settings, task)
+
+    @ray.method(concurrency_group="watch")
+    def progress(self) -> Any:
+        """Where the current `solve` is."""
+        return self._worker.progress()
+
+    @ray.method(concurrency_group="watch")
+    def peak_rss(self) -> int:
+        """The largest resident size of the worker's process."""
+        peak: int = self._worker.peak_rss()
+        return peak

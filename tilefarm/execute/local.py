@@ -1,0 +1,92 @@
+"""The in-process executor: one worker, no Ray. For debugging and where Ray is unwanted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from tilefarm.errors import TileFailedError, TilefarmError
+from tilefarm.execute.protocol import MAX_ATTEMPTS, Batch, BatchDone, Progress, Worker, WorkerInfo
+from tilefarm.solve.contract import LevelTargets, Measurement, MeasureTask, SolverSettings
+
+_Result = TypeVar("_Result")
+PROGRESS_SECONDS = 0.5
+
+
+class LocalExecutor:
+    """Runs everything in the calling thread; a second thread reports progress meanwhile."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._info = (worker.info(),)
+
+    @property
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """The one worker."""
+        return self._info
+
+    def solve(
+        self,
+        settings: SolverSettings,
+        targets: LevelTargets,
+        batches: Iterable[Batch],
+        on_progress: Callable[[Progress], None],
+    ) -> Iterator[BatchDone]:
+        """Optimise all batches, one after the other."""
+        for batch in batches:
+            with _Ticker(self._worker, on_progress):
+                solutions, attempts = _attempt(
+                    f"tile {batch.tasks[0].index}",
+                    lambda batch=batch: self._worker.solve(settings, targets, batch),  # type: ignore[misc]
+                )
+            yield BatchDone(batch.index, solutions, attempts)
+
+    def measure(self, settings: SolverSettings, tasks: Iterable[MeasureTask]) -> Iterator[Measurement]:
+        """Statistics of all pieces, one after the other."""
+        for task in tasks:
+            measurement, _ = _attempt(
+                f"piece {task.index}",
+                lambda task=task: self._worker.measure(settings, task),  # type: ignore[misc]
+            )
+            yield measurement
+
+    def peak_rss(self) -> tuple[int, ...]:
+        """This process's peak: worker and driver are the same here."""
+        return (self._worker.peak_rss(),)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def _attempt(what: str, work: Callable[[], _Result]) -> tuple[_Result, int]:
+    """The result and how many attempts it took."""
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        try:
+            return work(), attempt
+        except (RuntimeError, MemoryError, ArithmeticError, TilefarmError) as error:
+            failure = error
+    raise TileFailedError(f"{what} failed {MAX_ATTEMPTS} times: {failure}") from failure
+
+
+class _Ticker:
+    """Reports a worker's progress twice a second while the block runs."""
+
+    def __init__(self, worker: Worker, on_progress: Callable[[Progress], None]) -> None:
+        self._worker = worker
+        self._on_progress = on_progress
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(PROGRESS_SECONDS):
+            progress = self._worker.progress()
+            if progress is not None:
+                self._on_progress(progress)

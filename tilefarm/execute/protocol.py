@@ -1,0 +1,116 @@
+"""What every executor can do. The driver knows this and nothing about where the work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from tilefarm.solve.contract import (
+    LevelTargets,
+    Measurement,
+    MeasureTask,
+    Precision,
+    SolverSettings,
+    TileSolution,
+    TileTask,
+)
+
+MAX_ATTEMPTS = 3
+"""After so many failures of one piece of work, on different workers where there are, the run stops."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tiles of one shape that are solved together; the unit of work, of retry and of resume."""
+
+    index: int
+    tasks: tuple[TileTask, ...]
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """A batch's solutions, in the order of its tasks."""
+
+    index: int
+    solutions: tuple[TileSolution, ...]
+    attempts: int
+    """1 where the first worker did it."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a worker is within the batch that it solves at this moment."""
+
+    batch: int
+    iteration: int
+    loss: float
+    """Mean total loss over the batch's tiles."""
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """One worker, as it describes itself."""
+
+    device: str
+    """cpu, cuda:0 ..."""
+    device_name: str
+    gpu_bytes: int | None
+    """The GPU's memory, None on a CPU."""
+    threads: int
+    fast_precision: Precision
+    """What `precision: auto` means on this worker."""
+    process: int
+    node: str
+    version: str
+    """Of tilefarm."""
+
+
+class Worker(Protocol):
+    """Does the work of one actor, or of the whole in-process executor."""
+
+    def info(self) -> WorkerInfo:
+        """Describe this worker."""
+
+    def solve(
+        self, settings: SolverSettings, targets: LevelTargets, batch: Batch
+    ) -> tuple[TileSolution, ...]:
+        """Optimise every tile of a batch."""
+
+    def measure(self, settings: SolverSettings, task: MeasureTask) -> Measurement:
+        """Statistics of one piece of a picture."""
+
+    def progress(self) -> Progress | None:
+        """Where the current `solve` is; None when there is none. Called from another thread."""
+
+    def peak_rss(self) -> int:
+        """The largest resident size of this worker's process so far, in bytes."""
+
+
+class Executor(Protocol):
+    """Runs work on workers. Results come in the order in which they are finished."""
+
+    @property
+    def workers(self) -> tuple[WorkerInfo, ...]:
+        """The workers there are."""
+
+    def solve(
+        self,
+        settings: SolverSettings,
+        targets: LevelTargets,
+        batches: Iterable[Batch],
+        on_progress: Callable[[Progress], None],
+    ) -> Iterator[BatchDone]:
+        """Optimise all batches, asking for them one by one so that few are in memory at a time.
+
+        Raises TileFailedError when a batch failed `MAX_ATTEMPTS` times.
+        """
+
+    def measure(self, settings: SolverSettings, tasks: Iterable[MeasureTask]) -> Iterator[Measurement]:
+        """Statistics of all pieces. Raises TileFailedError like `solve`."""
+
+    def peak_rss(self) -> tuple[int, ...]:
+        """Every worker's largest resident size so far, in bytes."""
+
+    def close(self) -> None:
+        """Free everything. Safe to call twice."""

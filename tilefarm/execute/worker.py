@@ -1,0 +1,84 @@
+"""The worker: holds one loaded network and solves batches of tiles with it."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import torch
+
+import tilefarm
+from tilefarm.execute.process import peak_rss
+from tilefarm.execute.protocol import Batch, Progress, WorkerInfo
+from tilefarm.solve.backend import fast_precision, make_network, resolve_device
+from tilefarm.solve.contract import (
+    LevelTargets,
+    Measurement,
+    MeasureTask,
+    SolverSettings,
+    TileSolution,
+    Weights,
+)
+from tilefarm.solve.measure import measure
+from tilefarm.solve.network import FeatureNetwork
+from tilefarm.solve.tile import solve_tiles
+
+
+class TileWorker:
+    """A worker on real features: one device, `threads` torch threads."""
+
+    def __init__(self, weights: Weights, device: str, threads: int) -> None:
+        self._weights = weights
+        self._device = resolve_device(device)
+        self._threads = threads
+        self._settings: SolverSettings | None = None
+        self._network: FeatureNetwork | None = None
+        self._progress: Progress | None = None
+
+    def info(self) -> WorkerInfo:
+        """Describe this worker."""
+        on_gpu = self._device.startswith("cuda")
+        return WorkerInfo(
+            device=self._device,
+            device_name=torch.cuda.get_device_name(self._device) if on_gpu else platform.machine(),
+            gpu_bytes=torch.cuda.get_device_properties(self._device).total_memory if on_gpu else None,
+            threads=self._threads,
+            fast_precision=fast_precision(self._device),
+            process=os.getpid(),
+            node=platform.node(),
+            version=tilefarm.__version__,
+        )
+
+    def solve(
+        self, settings: SolverSettings, targets: LevelTargets, batch: Batch
+    ) -> tuple[TileSolution, ...]:
+        """Optimise every tile of a batch."""
+
+        def on_iteration(iteration: int, loss: float) -> None:
+            self._progress = Progress(batch.index, iteration, loss)
+
+        try:
+            network = self._ready(settings)
+            return tuple(solve_tiles(network, settings, targets, batch.tasks, on_iteration))
+        finally:
+            self._progress = None
+
+    def measure(self, settings: SolverSettings, task: MeasureTask) -> Measurement:
+        """Statistics of one piece of a picture."""
+        return measure(self._ready(settings), settings, task)
+
+    def progress(self) -> Progress | None:
+        """Where the current `solve` is."""
+        return self._progress
+
+    def peak_rss(self) -> int:
+        """The largest resident size of this worker's process so far, in bytes."""
+        return peak_rss()
+
+    def _ready(self, settings: SolverSettings) -> FeatureNetwork:
+        """The network for these settings. Sets torch's threads: OpenMP counts them per calling thread."""
+        torch.set_num_threads(self._threads)
+        if self._network is None or self._settings != settings:
+            self._network = make_network(settings, self._weights, self._device)
+            self._settings = settings
+        return self._network

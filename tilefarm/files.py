@@ -1,0 +1,93 @@
+"""Files that survive a crash: space reserved beforehand, atomic replacement, checksums."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tilefarm.errors import ResourceError
+
+_BLOCK = 1 << 22
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make `path` a file of exactly `size` bytes whose blocks are really there.
+
+    Writing a memory map on a full disk kills the process with SIGBUS; asking for the space first is
+    an exception instead. Keeps what the file held. Raises ResourceError where the disk is too full.
+    """
+    try:
+        with path.open("ab") as file:
+            if file.tell() > size:
+                file.truncate(size)
+            if size > 0:
+                _allocate(file.fileno(), size)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise ResourceError(
+                f"{path} needs {size / 2**20:.0f} MiB and the disk has not that much left; "
+                "free some space and resume"
+            ) from error
+        raise
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    missing = size - os.fstat(descriptor).st_size  # macOS has no posix_fallocate: write zeros
+    while missing > 0:
+        missing -= os.write(descriptor, bytes(min(missing, _BLOCK)))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's bytes durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` that takes its place, durably, when the block ends well.
+
+    The temporary file is removed when the block raises; `target` is then as it was.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part{target.suffix}")
+    try:
+        yield temporary
+        sync_file(temporary)
+        temporary.replace(target)
+        sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Replace a small text file atomically."""
+    with replacing(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file's bytes, read in blocks."""
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            value = zlib.crc32(block, value)
+    return value

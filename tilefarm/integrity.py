@@ -1,0 +1,31 @@
+"""Whether what is on disk is what the journal speaks of."""
+
+from __future__ import annotations
+
+from tilefarm.canvas.tile_store import TileStore
+from tilefarm.files import checksum
+from tilefarm.plan.build import LevelPlan
+from tilefarm.rundir.layout import RunDir
+from tilefarm.rundir.state import RunState
+
+
+def is_intact(run: RunDir, state: RunState, level: LevelPlan) -> bool:
+    """Whether a level can go on from where it is: its targets and canvas are those on record.
+
+    A canvas that a blend left half written counts as intact while all its tiles are in their slots.
+    """
+    expected = state.canvas_crc(level.index)
+    canvas, targets = run.canvas(level.index), run.targets(level.index)
+    if expected is None or not targets.exists() or not canvas.exists():
+        return False
+    if checksum(targets) != state.levels[level.index].targets_crc:
+        return False
+    return checksum(canvas) == expected or _can_be_blended(run, state, level)
+
+
+def _can_be_blended(run: RunDir, state: RunState, level: LevelPlan) -> bool:
+    tiles = state.tiles_done(level.index, state.rounds_done(level.index))
+    if len(tiles) < level.grid.tiles or not run.tiles.exists():
+        return False
+    with TileStore(run.tiles, level.grid.tile, level.grid.tiles) as store:
+        return all(store.holds(tile.tile, tile.crc) for tile in tiles.values())

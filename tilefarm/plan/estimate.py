@@ -1,0 +1,108 @@
+"""What a run needs: memory of a worker, disk, arithmetic. Pure numbers from the network's tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tilefarm.geometry import Size
+from tilefarm.plan.build import RenderPlan
+from tilefarm.spec.model import Job
+from tilefarm.spec.networks import Convolution, deepest_layer, stages_to
+
+_FLOAT = 4
+_CHANNELS = 3
+_POOL_INDEX = 8
+"""Bytes of the position that max pooling remembers for each of its outputs."""
+WORKER_BASE_BYTES = 900 * 2**20
+"""A worker before its first tile: interpreter, torch, Ray's client and the weights."""
+DRIVER_BYTES = 400 * 2**20
+"""The driver with Ray's client, one band of the canvas and the tiles in flight."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run will use at most."""
+
+    worker_bytes: int
+    """Memory of one worker process."""
+    driver_bytes: int
+    disk_bytes: int
+    """In the run folder, the output file included."""
+    flop: float
+    """Floating-point operations of all forward and backward passes."""
+
+
+def needs(job: Job, plan: RenderPlan, batch: int, low_precision: bool) -> Needs:
+    """The needs of a run with `batch` tiles at a time; `low_precision` for 2-byte activations."""
+    network, deepest = job.network.name, deepest_of(job)
+    return Needs(
+        worker_bytes=WORKER_BASE_BYTES + batch_bytes(job, plan, batch, low_precision),
+        driver_bytes=DRIVER_BYTES,
+        disk_bytes=disk_bytes(job, plan),
+        flop=plan.evaluated_pixels * evaluation_flop(network, deepest),
+    )
+
+
+def batch_bytes(job: Job, plan: RenderPlan, batch: int, low_precision: bool) -> int:
+    """Memory of `batch` of the run's largest tiles: activations, gradients, optimizer history."""
+    pixels = max(level.grid.tile.pixels for level in plan.levels) * batch
+    vectors = (2 * job.optimizer.history + 8) * _CHANNELS * _FLOAT
+    item = 2 if low_precision else 4
+    return round(pixels * (activation_bytes(job.network.name, deepest_of(job), item) + vectors))
+
+
+def deepest_of(job: Job) -> str:
+    """The deepest layer that a job's objective looks at."""
+    objective = job.objective
+    used = {name for name, weight in objective.content_layers if weight and objective.content_weight}
+    used |= {name for name, weight in objective.style_layers if weight and objective.style_weight}
+    return deepest_layer(job.network.name, used)
+
+
+def evaluation_flop(network: str, deepest: str) -> float:
+    """Operations per pixel of one forward and backward pass: two per multiply-add, twice the forward's."""
+    forward = 0.0
+    cells = 1.0
+    for stage in stages_to(network, deepest):
+        if isinstance(stage, Convolution):
+            forward += 2 * 9 * stage.channels_in * stage.channels_out * cells
+        else:
+            cells /= 4
+    return 2 * forward
+
+
+def activation_bytes(network: str, deepest: str, item: int) -> float:
+    """Bytes per pixel that a forward pass keeps for the backward pass, and the backward pass's own.
+
+    Every rectified convolution and every pooling with its positions is kept; the gradient of the
+    largest layer and a float32 copy of its features for the statistics come on top.
+    """
+    kept = 0.0
+    largest = 0.0
+    cells = 1.0
+    channels = _CHANNELS
+    for stage in stages_to(network, deepest):
+        if isinstance(stage, Convolution):
+            channels = stage.channels_out
+            kept += channels * cells * item
+            largest = max(largest, channels * cells)
+        else:
+            cells /= 4
+            kept += channels * cells * (item + _POOL_INDEX)
+    return kept + largest * (2 * item + 3 * _FLOAT)
+
+
+def disk_bytes(job: Job, plan: RenderPlan) -> int:
+    """The run folder at its fullest: all canvases, one level's content, styles and tile slots, the output."""
+    canvases = sum(_raw(level.size) for level in plan.levels)
+    working = max(
+        _raw(level.size)
+        + sum(_raw(style) for style in level.styles)
+        + level.grid.tiles * _raw(level.grid.tile)
+        for level in plan.levels
+    )
+    return canvases + working + plan.output.pixels * _CHANNELS * job.output.bit_depth // 8
+
+
+def _raw(size: Size) -> int:
+    return size.pixels * _CHANNELS * _FLOAT

@@ -1,0 +1,128 @@
+"""Everything that is checked before any work starts: pictures, sizes, the plan, disk and memory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+from tilefarm.errors import JobError, ResourceError
+from tilefarm.image.decode import PictureInfo, check_decodes, inspect
+from tilefarm.output.check_target import check_target
+from tilefarm.plan.build import RenderPlan, build_plan
+from tilefarm.plan.estimate import Needs, needs
+from tilefarm.spec.model import Job
+
+_Result = TypeVar("_Result")
+_SPARE_DISK = 256 * 2**20
+_SHARE_OF_MEMORY = 0.9
+"""Of the memory that is free, what `compute.memory: auto` uses at most."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job whose inputs are known to be good."""
+
+    job: Job
+    content: PictureInfo
+    styles: tuple[PictureInfo, ...]
+    plan: RenderPlan
+    notes: tuple[str, ...]
+    """What a user should know before the work starts, a sentence each."""
+
+
+def prepare(job: Job) -> Prepared:
+    """Inspect and decode every input, check the output, and plan. Raises JobError with all problems."""
+    problems: list[str] = []
+
+    def collect(check: Callable[[], _Result]) -> _Result | None:
+        try:
+            return check()
+        except JobError as error:
+            problems.extend(error.problems)
+            return None
+
+    labels = ["content", *(f"style {number}" for number in range(1, len(job.styles) + 1))]
+    if len(job.styles) == 1:
+        labels[1] = "style"
+    paths = [job.content, *(style.image for style in job.styles)]
+    pictures = []
+    for label, path in zip(labels, paths, strict=True):
+        picture = collect(lambda label=label, path=path: _readable(path, label))  # type: ignore[misc]
+        if picture is not None:
+            pictures.append(picture)
+    if problems:
+        raise JobError(problems)
+    content, *styles = pictures
+    plan = build_plan(job, content.size, [style.size for style in styles])
+    check_target(job.output.path, job.output.format, plan.output)
+    return Prepared(job, content, tuple(styles), plan, _notes(labels, pictures, plan))
+
+
+def most_workers(job: Job, required: Needs) -> int:
+    """How many worker processes the memory budget allows. Raises ResourceError for none, or too few."""
+    available = psutil.virtual_memory().available
+    budget = round(available * _SHARE_OF_MEMORY) if job.compute.memory == "auto" else job.compute.memory
+    count = max(0, budget - required.driver_bytes) // required.worker_bytes
+    wanted = 1 if job.compute.workers == "auto" else job.compute.workers
+    if count < wanted:
+        source = "free memory" if job.compute.memory == "auto" else "compute.memory"
+        total = gib(required.driver_bytes + wanted * required.worker_bytes)
+        raise ResourceError(
+            f"the driver and {wanted} worker(s) with tiles of {job.tiles.size} px need {total} of memory, "
+            f"and {source} allows {gib(budget)}; lower tiles.size, optimizer.history or compute.workers, "
+            "or raise compute.memory"
+        )
+    return count
+
+
+def check_disk(root: Path, required: Needs) -> None:
+    """Raise ResourceError where the disk of the run folder cannot hold the run's files."""
+    folder = root
+    while not folder.exists():
+        folder = folder.parent
+    there = sum(
+        file.stat().st_blocks * 512 for file in root.glob("*.f32")
+    )  # a resumed run has its space already
+    free = shutil.disk_usage(folder).free
+    if free + there < required.disk_bytes + _SPARE_DISK:
+        raise ResourceError(
+            f"the run needs {gib(required.disk_bytes)} in {root} and the disk has {gib(free)} free; "
+            "free some space, or choose another disk with --run-dir"
+        )
+
+
+def estimate(prepared: Prepared, batch: int, low_precision: bool) -> Needs:
+    """The run's needs with `batch` tiles at a time."""
+    return needs(prepared.job, prepared.plan, batch, low_precision)
+
+
+def gib(size: float) -> str:
+    """A size in bytes for people."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def _readable(path: Path, label: str) -> PictureInfo:
+    info = inspect(path, label)
+    check_decodes(info)
+    return info
+
+
+def _notes(labels: list[str], pictures: list[PictureInfo], plan: RenderPlan) -> tuple[str, ...]:
+    notes = [
+        f"{label}: {note}" for label, picture in zip(labels, pictures, strict=True) for note in picture.notes
+    ]
+    shown = plan.crop.size
+    if shown != plan.content:
+        notes.append(f"content: only the middle {shown} of {plan.content} fits the print's shape")
+    if (factor := plan.output.width / shown.width) > 3:
+        notes.append(f"content: is enlarged {factor:.1f} times; fine detail will be the painting's alone")
+    finest = plan.levels[-1].styles
+    for label, picture, size in zip(labels[1:], pictures[1:], finest, strict=True):
+        if (factor := size.width / picture.size.width) > 3:
+            notes.append(f"{label}: is enlarged {factor:.1f} times; a larger scan gives finer strokes")
+    return tuple(notes)

@@ -1,0 +1,140 @@
+"""Progress in the terminal: a live line where there is one, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from tilefarm.events import (
+    Event,
+    LevelBegan,
+    LevelFinished,
+    RoundFinished,
+    RunFinished,
+    RunStarted,
+    TargetsProgress,
+    TileFinished,
+)
+from tilefarm.report.progress import ProgressModel
+
+PLAIN_SECONDS = 15.0
+"""Without a terminal, at most one line of tile progress in so many seconds."""
+
+
+class ConsoleReport:
+    """Listens to one run and writes to standard error."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._model = ProgressModel()
+        self._last_plain = time.monotonic()
+        self._live: Progress | None = None
+        if console.is_terminal:
+            self._live = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.percentage:3.0f}%"),
+                TextColumn("{task.fields[detail]}"),
+                console=console,
+                transient=True,
+            )
+            self._task = self._live.add_task("starting", total=1.0, detail="")
+
+    def __enter__(self) -> ConsoleReport:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        self._model.take(event)
+        line = _line(event)
+        if line is not None:
+            self._say(line)
+        if self._live is not None:
+            self._update(event)
+        elif isinstance(event, TileFinished) and event.done < event.total:
+            self._plain_tile()
+
+    def _update(self, event: Event) -> None:
+        assert self._live is not None
+        detail = _detail(self._model)
+        if isinstance(event, TargetsProgress):
+            detail = f"measuring the style, piece {event.done} of {event.total}"
+        self._live.update(
+            self._task, completed=self._model.share, description=_where(self._model), detail=detail
+        )
+
+    def _plain_tile(self) -> None:
+        now = time.monotonic()
+        if now - self._last_plain >= PLAIN_SECONDS:
+            self._last_plain = now
+            self._say(f"{_where(self._model)}: {_detail(self._model)}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 42 s, 3 min 05 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def _where(model: ProgressModel) -> str:
+    level = model.level
+    if level is None:
+        return "starting"
+    text = f"level {level.level + 1} of {len(model.work)}, {level.size}"
+    return (
+        text if level.rounds == 1 else f"{text}, round {min(model.round + 1, level.rounds)} of {level.rounds}"
+    )
+
+
+def _detail(model: ProgressModel) -> str:
+    parts = []
+    if model.level is not None and model.level.tiles > 1:
+        parts.append(f"tiles {model.done}/{model.level.tiles}")
+        if (rate := model.tiles_per_second()) is not None:
+            parts.append(f"{rate:.2f} tiles/s")
+    if model.loss is not None:
+        parts.append(f"loss {model.loss:.4g}")
+    if (left := model.seconds_left()) is not None:
+        parts.append(f"{duration(left)} left")
+    return ", ".join(parts)
+
+
+def _line(event: Event) -> str | None:
+    """The line that stays on the screen, None for events that only move the live line."""
+    if isinstance(event, RunStarted):
+        verb = "resuming" if event.resumed else "rendering"
+        count = len(event.workers)
+        crew = f"{count} worker{'s' if count > 1 else ''} ({'; '.join(event.workers)})"
+        return (
+            f"{verb} {event.name} at {event.output}, {len(event.work)} levels, {crew}, {event.precision}\n"
+            f"run folder {event.root}"
+        )
+    if isinstance(event, LevelBegan):
+        tiles = "whole" if event.tiles == 1 else f"{event.tiles} tiles, {event.rounds} rounds"
+        return f"level {event.level + 1}, {event.size}: {tiles}, {event.iterations} iterations"
+    if isinstance(event, RoundFinished):
+        losses = f"loss {event.loss_first:.4g} -> {event.loss_last:.4g}"
+        return f"  round {event.round + 1}: {losses} in {duration(event.seconds)}"
+    if isinstance(event, LevelFinished):
+        return f"  preview {event.preview}"
+    if isinstance(event, RunFinished):
+        return f"wrote {event.output} ({event.size})"
+    return None

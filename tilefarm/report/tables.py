@@ -1,0 +1,75 @@
+"""The plan and the status of runs as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from tilefarm.plan.build import RenderPlan
+from tilefarm.plan.estimate import Needs
+from tilefarm.prepare import gib
+from tilefarm.report.console import duration
+
+
+def plan_table(plan: RenderPlan) -> Table:
+    """One row per level."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("level", "size", "tiles", "tile", "padding", "rounds", "iterations"):
+        table.add_column(name, justify="right")
+    for level in plan.levels:
+        x, y = level.grid.x, level.grid.y
+        padding = f"{x.padding}+{x.padding_after}, {y.padding}+{y.padding_after}"
+        table.add_row(
+            str(level.index + 1),
+            str(level.size),
+            "whole" if level.grid.is_whole else f"{x.count}x{y.count}={level.grid.tiles}",
+            str(level.grid.tile),
+            padding,
+            str(level.rounds),
+            str(level.iterations),
+        )
+    return table
+
+
+def needs_lines(required: Needs, seconds: float | None) -> list[str]:
+    """Disk, memory, arithmetic and time."""
+    lines = [
+        f"disk    {gib(required.disk_bytes)} in the run folder, the output included",
+        f"memory  {gib(required.worker_bytes)} per worker, {gib(required.driver_bytes)} for the driver",
+        f"work    {required.flop / 1e12:.1f} TFLOP",
+    ]
+    if seconds is None:
+        lines.append("time    not estimated (--no-calibrate)")
+    else:
+        lines.append(f"time    about {duration(seconds)} on this machine, from timing one real tile")
+    return lines
+
+
+def status_lines(root: str, record: dict[str, Any] | None, locked: bool) -> list[str]:
+    """What is known of a run, from its folder alone."""
+    if record is None:
+        return [f"{root}: not started"]
+    status = effective_status(record, locked)
+    lines = [f"{root}: {status}, {record['width']}x{record['height']}, {duration(record['seconds'])} of work"]
+    if record.get("message") and status != "running":
+        lines.append(f"  {record['message']}")
+    for number, level in enumerate(record["levels"], start=1):
+        losses = ""
+        if level["loss_last"] is not None:
+            losses = f", loss {level['loss_first']:.4g} -> {level['loss_last']:.4g}"
+        lines.append(
+            f"  level {number}, {level['width']}x{level['height']}: "
+            f"{level['rounds_done']} of {level['rounds']} rounds{losses}"
+        )
+    if status == "done":
+        lines.append(f"  output {record['output']}")
+    elif status in ("interrupted", "failed"):
+        lines.append(f"  resume with: tilefarm resume {root}")
+    return lines
+
+
+def effective_status(record: dict[str, Any], locked: bool) -> str:
+    """A run that says running while no process holds its lock was killed."""
+    status = str(record["status"])
+    return "interrupted" if status == "running" and not locked else status

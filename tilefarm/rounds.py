@@ -1,0 +1,141 @@
+"""One round of a level: every tile solved once, durable one by one, then blended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from tilefarm.canvas.blend import blend
+from tilefarm.canvas.tile_store import TileStore
+from tilefarm.errors import TilefarmError
+from tilefarm.events import Listener, RoundFinished, StepsProgress, TileFinished
+from tilefarm.execute.protocol import Batch, Executor, Progress
+from tilefarm.image.window import open_raw, read_window
+from tilefarm.plan.build import LevelPlan
+from tilefarm.prepare import Prepared
+from tilefarm.rundir.journal import Journal, RoundDone, TileDone
+from tilefarm.rundir.layout import RunDir
+from tilefarm.rundir.state import RunState
+from tilefarm.solve.contract import LevelTargets, SolverSettings, TileSolution, TileTask
+
+
+@dataclass(frozen=True)
+class RunTools:
+    """What every level of a run works with."""
+
+    prepared: Prepared
+    run: RunDir
+    journal: Journal
+    state: RunState
+    executor: Executor
+    settings: SolverSettings
+    batch: int
+    listen: Listener
+
+
+class Round:
+    """One pass over all tiles of a level, and their blend."""
+
+    def __init__(
+        self, tools: RunTools, level: LevelPlan, number: int, store: TileStore, targets: LevelTargets
+    ) -> None:
+        self._tools = tools
+        self._level = level
+        self._number = number
+        self._store = store
+        self._targets = targets
+
+    def render(self) -> None:
+        """Solve the tiles that are not on record yet, blend all, and put the round on record."""
+        begin = time.monotonic()
+        tools, level = self._tools, self._level
+        missing = self._missing_batches()
+        done = tools.executor.solve(tools.settings, self._targets, missing, self._on_progress)
+        for batch in done:
+            for solution in batch.solutions:
+                self._keep(solution, batch.attempts)
+        crc = blend(self._store, level.grid, tools.run.canvas(level.index))
+        tiles = tools.state.tiles_done(level.index, self._number).values()
+        line = RoundDone(
+            level=level.index,
+            round=self._number,
+            canvas_crc=crc,
+            loss_first=fmean(tile.loss_first for tile in tiles),
+            loss_last=fmean(tile.loss_last for tile in tiles),
+            seconds=time.monotonic() - begin,
+        )
+        tools.journal.append(line)
+        tools.state.apply(line)
+        tools.listen(RoundFinished(level.index, self._number, line.loss_first, line.loss_last, line.seconds))
+
+    def _missing_batches(self) -> Iterator[Batch]:
+        """Batches in grid order, without those whose tiles are all in their slots.
+
+        A batch is always the same tiles, so that a resumed run repeats the same arithmetic.
+        """
+        tools, level = self._tools, self._level
+        done = tools.state.tiles_done(level.index, self._number)
+        for start in range(0, level.grid.tiles, tools.batch):
+            indices = range(start, min(start + tools.batch, level.grid.tiles))
+            if all(index in done and self._store.holds(index, done[index].crc) for index in indices):
+                continue
+            yield Batch(start // tools.batch, tuple(self._task(index) for index in indices))
+
+    def _task(self, index: int) -> TileTask:
+        level, run = self._level, self._tools.run
+        box = level.grid.box(index)
+        return TileTask(
+            index=index,
+            image=read_window(open_raw(run.canvas(level.index), level.size), box),
+            content=read_window(open_raw(run.content(level.index), level.size), box),
+            iterations=level.iterations,
+        )
+
+    def _keep(self, solution: TileSolution, attempts: int) -> None:
+        """Make a solved tile durable: its pixels first, then its line."""
+        if not np.isfinite(solution.image).all():
+            raise TilefarmError(f"tile {solution.index} came back with values that are not finite numbers")
+        tools = self._tools
+        line = TileDone(
+            level=self._level.index,
+            round=self._number,
+            tile=solution.index,
+            crc=self._store.write(solution.index, solution.image),
+            loss_first=solution.first.total,
+            loss_last=solution.last.total,
+            rollbacks=solution.rollbacks,
+            attempts=attempts,
+        )
+        tools.journal.append(line)
+        tools.state.apply(line)
+        tools.listen(
+            TileFinished(
+                level=self._level.index,
+                round=self._number,
+                tile=solution.index,
+                done=len(tools.state.tiles_done(self._level.index, self._number)),
+                total=self._level.grid.tiles,
+                first=solution.first,
+                last=solution.last,
+                iterations=solution.iterations,
+                rollbacks=solution.rollbacks,
+                seconds=solution.seconds,
+                attempts=attempts,
+            )
+        )
+
+    def _on_progress(self, progress: Progress) -> None:
+        self._tools.listen(
+            StepsProgress(
+                level=self._level.index,
+                round=self._number,
+                tile=progress.batch * self._tools.batch,
+                iteration=progress.iteration,
+                iterations=self._level.iterations,
+                loss=progress.loss,
+            )
+        )

@@ -1,0 +1,42 @@
+"""events.jsonl: what happened, for plots and for people; nothing depends on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+STEP_SECONDS = 10.0
+"""Step records of one tile are at least this far apart, so that a night's log stays small."""
+
+
+class EventLog:
+    """Appends one JSON line per record: the event's kind, the wall-clock time and its fields."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+        self._last_step: float | None = None
+
+    def write(self, event: Any) -> None:
+        """Append a frozen dataclass; step records that follow too soon are left out."""
+        kind = type(event).__name__
+        if kind == "StepsProgress":
+            now = time.monotonic()
+            if self._last_step is not None and now - self._last_step < STEP_SECONDS:
+                return
+            self._last_step = now
+        record = {"event": kind, "time": round(time.time(), 3), **dataclasses.asdict(event)}
+        self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> EventLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,124 @@
+"""Every file name of a run, in one place."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tilefarm.errors import JobError
+
+LOCK_HELD = "another tilefarm process (id {holder}) is working on {root}; wait for it or stop it first"
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """A run folder, `runs/NAME-HASH8`. Levels and styles count from 0, coarse to fine."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.root.name
+
+    @property
+    def job(self) -> Path:
+        """The resolved job file."""
+        return self.root / "job.yaml"
+
+    @property
+    def plan(self) -> Path:
+        """The plan: levels, grids, estimates."""
+        return self.root / "plan.json"
+
+    @property
+    def journal(self) -> Path:
+        """What is finished, one line each; with the tile slots the truth about the run."""
+        return self.root / "journal.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """One record per tile and per iteration summary, for people and plots."""
+        return self.root / "events.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """The run's outcome: run.json."""
+        return self.root / "run.json"
+
+    @property
+    def tiles(self) -> Path:
+        """The tile slots of the round in progress."""
+        return self.root / "tiles.f32"
+
+    @property
+    def previews(self) -> Path:
+        """The folder of one small picture per level."""
+        return self.root / "levels"
+
+    def preview(self, level: int) -> Path:
+        """The small picture of a finished level."""
+        return self.previews / f"level-{level}.png"
+
+    def canvas(self, level: int) -> Path:
+        """The memory-mapped float32 picture of a level."""
+        return self.root / f"canvas-{level}.f32"
+
+    def content(self, level: int) -> Path:
+        """The content at a level's size, float32."""
+        return self.root / f"content-{level}.f32"
+
+    def style(self, level: int, number: int) -> Path:
+        """A style picture at a level's size, float32."""
+        return self.root / f"style-{level}-{number}.f32"
+
+    def targets(self, level: int) -> Path:
+        """The statistics that a level is compared with."""
+        return self.root / f"targets-{level}.npz"
+
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return self.job.is_file()
+
+
+class RunLock:
+    """Held by the one driver of a run folder. The kernel frees it when the process ends, however it ends."""
+
+    def __init__(self, run: RunDir) -> None:
+        run.root.mkdir(parents=True, exist_ok=True)
+        self._file = (run.root / "lock").open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            self._file.close()
+            raise JobError(LOCK_HELD.format(holder=holder, root=run.root)) from None
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Let others work on the run."""
+        self._file.close()
+
+    def __enter__(self) -> RunLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def is_locked(run: RunDir) -> bool:
+    """Whether a driver is working on the run at this moment."""
+    path = run.root / "lock"
+    if not path.exists():
+        return False
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

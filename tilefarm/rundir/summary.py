@@ -1,0 +1,117 @@
+"""run.json: the outcome of a run for people and scripts, written again whenever it changes."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import tilefarm
+from tilefarm.files import write_text
+from tilefarm.plan.build import RenderPlan
+from tilefarm.rundir.layout import RunDir
+from tilefarm.rundir.state import RunState
+from tilefarm.spec.model import Job
+
+STATUSES = ("running", "done", "failed", "interrupted", "cancelled")
+
+
+def summarize(
+    job: Job,
+    plan: RenderPlan,
+    state: RunState,
+    status: str,
+    driver_rss: int,
+    worker_rss: Sequence[int],
+    message: str | None = None,
+) -> dict[str, Any]:
+    """The record of a run; seconds are those of finished rounds and levels, over all its sessions."""
+    levels = []
+    for level in plan.levels:
+        rounds = [state.rounds[key] for key in sorted(state.rounds) if key[0] == level.index]
+        start = state.levels.get(level.index)
+        levels.append(
+            {
+                "width": level.size.width,
+                "height": level.size.height,
+                "tiles": level.grid.tiles,
+                "rounds": level.rounds,
+                "rounds_done": len(rounds),
+                "iterations": level.iterations,
+                "loss_first": rounds[0].loss_first if rounds else None,
+                "loss_last": rounds[-1].loss_last if rounds else None,
+                "seconds": round((start.seconds if start else 0) + sum(r.seconds for r in rounds), 3),
+            }
+        )
+    export_seconds = state.exports[-1].seconds if state.exports else 0.0
+    return {
+        "status": status,
+        "message": message,
+        "output": str(job.output.path),
+        "width": plan.output.width,
+        "height": plan.output.height,
+        "method": job.method,
+        "network": job.network.name,
+        "weights_sha256": state.started.weights_sha256 if state.started else None,
+        "precision": state.started.precision if state.started else None,
+        "seconds": round(sum(level["seconds"] or 0 for level in levels) + export_seconds, 3),
+        "levels": levels,
+        "peak_rss_bytes": {"driver": driver_rss, "workers": list(worker_rss)},
+        "tile_retries": state.tile_retries,
+        "rollbacks": state.rollbacks,
+        "versions": {
+            "tilefarm": tilefarm.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "ray", "numpy", "pyvips", "tifffile")},
+        },
+    }
+
+
+def write_summary(run: RunDir, record: dict[str, Any]) -> None:
+    """Replace run.json."""
+    write_text(run.summary, json.dumps(record, indent=2) + "\n")
+
+
+def read_summary(run: RunDir) -> dict[str, Any] | None:
+    """run.json as it stands, None where there is none yet."""
+    try:
+        record = json.loads(run.summary.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def plan_record(plan: RenderPlan) -> dict[str, Any]:
+    """The plan as data: plan.json and `tilefarm plan --json`."""
+    return {
+        "content": {"width": plan.content.width, "height": plan.content.height},
+        "crop": [plan.crop.left, plan.crop.top, plan.crop.right, plan.crop.bottom],
+        "output": {"width": plan.output.width, "height": plan.output.height},
+        "tile_solves": plan.tiles,
+        "evaluated_megapixels": round(plan.evaluated_pixels / 1e6, 1),
+        "levels": [
+            {
+                "level": level.index,
+                "width": level.size.width,
+                "height": level.size.height,
+                "whole": level.grid.is_whole,
+                "tiles": level.grid.tiles,
+                "columns": level.grid.x.count,
+                "rows": level.grid.y.count,
+                "tile_width": level.grid.tile.width,
+                "tile_height": level.grid.tile.height,
+                "padding": {
+                    "left": level.grid.x.padding,
+                    "right": level.grid.x.padding_after,
+                    "top": level.grid.y.padding,
+                    "bottom": level.grid.y.padding_after,
+                },
+                "rounds": level.rounds,
+                "iterations": level.iterations,
+                "styles": [[style.width, style.height] for style in level.styles],
+            }
+            for level in plan.levels
+        ],
+    }

@@ -1,0 +1,30 @@
+"""Ctrl-C and SIGTERM: the first ends the run in order, the second at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from tilefarm.errors import StoppedError
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[None]:
+    """Within the block SIGINT and SIGTERM raise StoppedError in the main thread."""
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if received:
+            os._exit(128 + number)
+        received.append(number)
+        raise StoppedError(f"stopped by {signal.Signals(number).name}", number)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
