@@ -263,3 +263,23 @@ def test_progress_is_reported_and_no_iterations_leave_the_start() -> None:
     still = Recorder(bowl).minimize(starts(4), 0, 2)
     assert torch.equal(still.x, starts(4))
     np.testing.assert_array_equal(still.first, still.last)
+
+
+def test_an_exploding_step_is_taken_back_and_only_for_its_own_tile() -> None:
+    start = torch.tensor([[3.0, 1.0], [2.0, 2.0]], dtype=torch.float64)
+
+    def evaluate(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        cliff = torch.where(
+            x[:, 0] < 2.5, 1e6, 0.0
+        )  # below 2.5 the first tile falls off; the second is there
+        cliff = torch.stack([cliff[0], torch.zeros((), dtype=x.dtype)])
+        return (x**2).sum(dim=1) + cliff, 2 * x
+
+    free = minimize(evaluate, lambda x: evaluate(x)[0], start, iterations=4, history=3)
+    held = minimize(evaluate, lambda x: evaluate(x)[0], start, iterations=4, history=3, largest_increase=2.0)
+    assert free.last[0] > 1e5
+    assert free.rollbacks == (0, 0)
+    assert held.last[0] < held.first[0]
+    assert held.rollbacks[0] > 0
+    assert held.rollbacks[1] == 0
+    np.testing.assert_array_equal(held.x[1].numpy(), free.x[1].numpy())

@@ -107,7 +107,7 @@ class Dispatcher(Generic[_Item]):
             self._probe(worker)
 
     def _probe(self, worker: int) -> None:
-        self._probes[self._actors[worker].info.remote()] = worker
+        self._probes[self._actors[worker].alive.remote()] = worker
 
     def _probed(self, reference: Any) -> None:
         worker = self._probes.pop(reference)

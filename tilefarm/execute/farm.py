@@ -16,8 +16,16 @@ import tilefarm
 from tilefarm.errors import ClusterError
 from tilefarm.execute.cluster import Layout
 from tilefarm.execute.dispatch import POLL_SECONDS, Dispatcher, last_line
+from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Batch, BatchDone, Progress, Worker, WorkerInfo
-from tilefarm.solve.contract import LevelTargets, Measurement, MeasureTask, SolverSettings, Weights
+from tilefarm.solve.contract import (
+    LevelTargets,
+    Measurement,
+    MeasureTask,
+    SolverSettings,
+    TileSolution,
+    Weights,
+)
 
 READY_SECONDS = 180.0
 
@@ -43,7 +51,7 @@ class RayExecutor:
         actor = ray.remote(**options)(_Actor)
         on_device = "cuda" if layout.gpus else "cpu"
         self._actors: list[Any] = [
-            actor.remote(make_worker, self._weights, on_device, layout.threads) for _ in range(layout.workers)
+            actor.remote(make_worker, on_device, layout.threads) for _ in range(layout.workers)
         ]
         try:
             self._info = self._wait_until_ready()
@@ -67,7 +75,7 @@ class RayExecutor:
         shared = ray.put(targets)
         dispatcher: Dispatcher[Batch] = Dispatcher(
             self._actors,
-            lambda actor, batch: actor.solve.remote(settings, shared, batch),
+            lambda actor, batch: actor.solve.remote(self._weights, settings, shared, batch),
             lambda batch: f"tile {batch.tasks[0].index}",
         )
         for batch, solutions, attempts in dispatcher.run(batches, lambda: self._report(on_progress)):
@@ -77,7 +85,7 @@ class RayExecutor:
         """Statistics of all pieces."""
         dispatcher: Dispatcher[MeasureTask] = Dispatcher(
             self._actors,
-            lambda actor, task: actor.measure.remote(settings, task),
+            lambda actor, task: actor.measure.remote(self._weights, settings, task),
             lambda task: f"piece {task.index}",
         )
         for _, measurement, _ in dispatcher.run(tasks, lambda: None):
@@ -104,7 +112,9 @@ class RayExecutor:
 
     def _wait_until_ready(self) -> tuple[WorkerInfo, ...]:
         try:
-            info = ray.get([actor.info.remote() for actor in self._actors], timeout=READY_SECONDS)
+            info = ray.get(
+                [actor.info.remote(self._weights) for actor in self._actors], timeout=READY_SECONDS
+            )
         except GetTimeoutError as error:
             raise ClusterError(
                 f"the workers were not ready after {READY_SECONDS:.0f} s; "
@@ -131,34 +141,54 @@ class RayExecutor:
 
 
 class _Actor:
-    """Runs a `protocol.Worker` in a Ray actor; `watch` calls answer while `work` is under way."""
+    """Runs a `protocol.Worker` in a Ray actor; `watch` calls answer while `work` is under way.
 
-    def __init__(self, make_worker: Any, weights: Weights, device: str, threads: int) -> None:
-        self._worker = make_worker(weights, device, threads)
+    The weights come with every call, by reference and without a copy: a restarted actor has them again.
+    """
 
-    @ray.method(concurrency_group="watch")
-    def info(self) -> WorkerInfo:
+    def __init__(self, make_worker: Any, device: str, threads: int) -> None:
+        self._make_worker = make_worker
+        self._device = device
+        self._threads = threads
+        self._worker: Any = None
+
+    @ray.method(concurrency_group="work")
+    def info(self, weights: Weights) -> WorkerInfo:
         """Describe the worker."""
-        info: WorkerInfo = self._worker.info()
+        info: WorkerInfo = self._ready(weights).info()
         return info
 
     @ray.method(concurrency_group="work")
-    def solve(self, settings: SolverSettings, targets: LevelTargets, batch: Batch) -> Any:
+    def solve(
+        self, weights: Weights, settings: SolverSettings, targets: LevelTargets, batch: Batch
+    ) -> tuple[TileSolution, ...]:
         """Optimise every tile of a batch."""
-        return self._worker.solve(settings, targets, batch)
+        solutions: tuple[TileSolution, ...] = self._ready(weights).solve(settings, targets, batch)
+        return solutions
 
     @ray.method(concurrency_group="work")
-    def measure(self, settings: SolverSettings, task: MeasureTask) -> Any:
+    def measure(self, weights: Weights, settings: SolverSettings, task: MeasureTask) -> Measurement:
         """Statistics of one piece of a picture."""
-        return self._worker.measure(settings, task)
+        measurement: Measurement = self._ready(weights).measure(settings, task)
+        return measurement
 
     @ray.method(concurrency_group="watch")
-    def progress(self) -> Any:
+    def progress(self) -> Progress | None:
         """Where the current `solve` is."""
-        return self._worker.progress()
+        progress: Progress | None = None if self._worker is None else self._worker.progress()
+        return progress
 
     @ray.method(concurrency_group="watch")
     def peak_rss(self) -> int:
-        """The largest resident size of the worker's process."""
-        peak: int = self._worker.peak_rss()
-        return peak
+        """The largest resident size of this process so far, in bytes."""
+        return peak_rss()
+
+    @ray.method(concurrency_group="watch")
+    def alive(self) -> bool:
+        """Answers as soon as the process is up."""
+        return True
+
+    def _ready(self, weights: Weights) -> Any:
+        if self._worker is None:
+            self._worker = self._make_worker(weights, self._device, self._threads)
+        return self._worker

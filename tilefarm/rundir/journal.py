@@ -30,7 +30,6 @@ class Started(_Line):
     weights_sha256: str
     precision: Precision
     batch: int
-    seconds: float = 0.0
 
 
 class LevelStarted(_Line):
@@ -68,7 +67,7 @@ class RoundDone(_Line):
     """Mean over the tiles of the total loss at their start."""
     loss_last: float
     seconds: float
-    """Of work on this round, over all attempts that are on record."""
+    """Of the session that finished the round."""
 
 
 class Exported(_Line):

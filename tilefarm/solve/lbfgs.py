@@ -3,12 +3,13 @@
 Nocedal and Wright 2006, "Numerical optimization", chapter 7.2. For each problem ("tile") alone
 the iterates are those of torch.optim.LBFGS(lr=1, line_search_fn=None) up to rounding: the same
 first step, curvature guard, scaling of H0 and stopping rules. What is added: all tiles of a
-batch go through the network together, and a tile whose loss is no longer finite goes back to its
-last good point.
+batch go through the network together, and a tile whose loss is no longer finite, or has exploded,
+goes back to its last good point.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -45,7 +46,7 @@ class Status(Enum):
     NO_DESCENT = "the direction leads no further down"
     SMALL_STEP = "the step vanished"
     SMALL_CHANGE = "the loss no longer changed"
-    ROLLBACKS = "no step length gave a finite loss"
+    ROLLBACKS = "no step length gave an acceptable loss"
     FAILED = "the start has no finite loss or gradient"
 
 
@@ -73,15 +74,18 @@ def minimize(
     *,
     iterations: int,
     history: int,
+    largest_increase: float = math.inf,
     callback: Callback | None = None,
 ) -> Minimum:
     """Takes up to `iterations` L-BFGS steps from `start` (B, D), remembering `history` pairs.
 
     `evaluate` is called once per iteration. The last point's loss comes from `evaluate_loss`, whose
     last call is always at the returned x. The dtype of `start` is that of the iterates and of the
-    history. A rollback costs the tile the iteration in which it happens.
+    history. A step to a loss above `largest_increase` times the present one (which is positive) is
+    rolled back like one to a loss that is not finite; without a limit a step may go up, as in torch.
+    A rollback costs the tile the iteration in which it happens.
     """
-    search = _Search(evaluate, start, min(history, max(iterations, 1)))
+    search = _Search(evaluate, start, min(history, max(iterations, 1)), largest_increase)
     first = search.loss.copy()
     checked = False
     for iteration in range(1, iterations + 1):
@@ -108,8 +112,9 @@ class _Search:
     results could differ in their last bits, and so would depend on their neighbours.
     """
 
-    def __init__(self, evaluate: Evaluate, start: Tensor, capacity: int) -> None:
+    def __init__(self, evaluate: Evaluate, start: Tensor, capacity: int, largest_increase: float) -> None:
         batch, length = start.shape
+        self._largest_increase = largest_increase
         self.x = start.detach().clone()
         loss, self.gradient = evaluate(self.x)
         self.loss = _numbers(loss)
@@ -141,10 +146,10 @@ class _Search:
         return torch.where(self._column(self.running), step, 0.0)
 
     def try_step(self, step: Tensor, loss: Tensor, gradient: Tensor) -> None:
-        """Accepts the running tiles' steps to a finite loss and gradient and rolls back the others."""
+        """Accepts the running tiles' steps to an acceptable loss and gradient, rolls back the others."""
         steepest = _largest(gradient)
         losses = _numbers(loss)
-        good = self._sort_out(np.isfinite(losses) & np.isfinite(steepest))
+        good = self._sort_out(self._acceptable(losses) & np.isfinite(steepest))
         change = gradient - self.gradient
         curvature = dot(step, change)
         self.x = torch.where(self._column(good), self.x + step, self.x)
@@ -161,15 +166,22 @@ class _Search:
         """The same for the last step, whose gradient nobody needs. True if no tile was rolled back."""
         losses = _numbers(loss)
         running = self.running.copy()
-        good = self._sort_out(np.isfinite(losses))
+        good = self._sort_out(self._acceptable(losses))
         self.x = torch.where(self._column(good), self.x + step, self.x)
         self.loss = np.where(good, losses, self.loss)
         return bool((good == running).all())
 
-    def _sort_out(self, finite: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _acceptable(self, losses: NDArray[np.float64]) -> NDArray[np.bool_]:
+        limits = np.full_like(losses, np.inf)
+        if math.isfinite(self._largest_increase):
+            limits[self.loss > 0] = self._largest_increase * self.loss[self.loss > 0]
+        acceptable: NDArray[np.bool_] = np.isfinite(losses) & (losses <= limits)
+        return acceptable
+
+    def _sort_out(self, acceptable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Counts the running tiles' steps and rollbacks; returns which running tiles are good."""
-        good = self.running & finite
-        bad = self.running & ~finite
+        good = self.running & acceptable
+        bad = self.running & ~acceptable
         for tile in np.flatnonzero(good):
             self.iterations[tile] += 1
         for tile in np.flatnonzero(bad):

@@ -17,6 +17,11 @@ from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import BatchLosses, TileObjective
 
 
+LARGEST_INCREASE = 2.0
+"""A step that more than doubles a tile's loss went too far: early in a round the curvature is known
+from one pair only, and such a step was seen to multiply the loss by ten thousand."""
+
+
 def solve_tiles(
     network: FeatureNetwork,
     settings: SolverSettings,
@@ -63,6 +68,7 @@ def solve_tiles(
         start.flatten(1),
         iterations=tasks[0].iterations,
         history=settings.history,
+        largest_increase=LARGEST_INCREASE,
         callback=report,
     )
     _check_started(tasks, minimum, settings)
