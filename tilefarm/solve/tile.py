@@ -16,7 +16,6 @@ from tilefarm.solve.lbfgs import Minimum, Status, minimize
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import BatchLosses, TileObjective
 
-
 LARGEST_INCREASE = 2.0
 """A step that more than doubles a tile's loss went too far: early in a round the curvature is known
 from one pair only, and such a step was seen to multiply the loss by ten thousand."""
