@@ -6,11 +6,8 @@ needs torch; the cached copy takes a fraction of a second and does not.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import os
-import secrets
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from tilefarm.errors import JobError
+from tilefarm.files import replacing
 from tilefarm.solve.checksum import weights_sha256
 
 BUNDLED_NETWORK = "vgg19"
@@ -91,16 +89,8 @@ def _write_cached(path: Path, arrays: Arrays, source: str) -> None:
     """Appears under its name complete or not at all, with the permissions that the umask gives."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = safetensors.numpy.save(dict(arrays), {"source": source, "sha256": _sha256(arrays)})
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def _sha256(arrays: Arrays) -> str:

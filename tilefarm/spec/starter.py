@@ -83,7 +83,7 @@ network:
 objective:
   content_weight: 1.0        # More keeps closer to the photograph, less gives the painting more freedom.
   style_weight: 1.0          # More paints more boldly.
-  tv_weight: 0.0             # Smoothing. Try 0.05 if the picture looks noisy.
+  tv_weight: 0.0             # Smoothing. Try 1 if the picture looks noisy.
   content_layers: {{relu4_2: 1.0}}   # Deeper layers (relu5_1) keep only large shapes of the photograph.
   style_layers:              # Texture from fine (relu1_1) to coarse (relu5_1). Raise the last ones for
     relu1_1: 1.0             # larger brush strokes, the first ones for colour and grain.
