@@ -31,7 +31,7 @@ def flow(point: Vector) -> Vector:
         away = point - (x, y)
         strength = 4 * np.exp(-((away @ away) / (1.6 * radius) ** 2))
         direction += sense * strength * np.array([-away[1], away[0]]) / (np.linalg.norm(away) + 8)
-    return direction / np.linalg.norm(direction)
+    return np.asarray(direction / np.linalg.norm(direction), dtype=np.float64)
 
 
 def colour(point: Vector, generator: np.random.Generator) -> Vector:

@@ -104,7 +104,7 @@ def plan(
 
     with _told():
         prepared = prepare(load_job(job_file, overrides or ()))
-        required = estimate(prepared, 1, low_precision=False)
+        required = estimate(prepared)
         seconds = calibration = None
         if calibrate:
             from tilefarm.calibrate import calibrate as time_a_tile

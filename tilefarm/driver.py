@@ -83,7 +83,7 @@ def render(
         state = RunState.replay(read_journal(run.journal))
         if _is_done(prepared, run, state):
             return Outcome(run, job.output.path, already_done=True)
-        check_disk(run.root, estimate(prepared, 1, low_precision=False))
+        check_disk(run.root, estimate(prepared))
         session = _Session(prepared, run, state, choice, listen, opener)
         session.work()
     return Outcome(run, job.output.path, already_done=False)
@@ -112,6 +112,8 @@ class _Session:
 
     def work(self) -> None:
         """Paint what is missing, export, and leave a true run.json behind however it ends."""
+        for leftover in self._run.root.glob(".*.part*"):  # of a driver that was killed in mid-write
+            leftover.unlink()
         write_text(self._run.job, to_yaml(self._job))
         write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")
         self._write_summary("running")
@@ -157,7 +159,7 @@ class _Session:
                 f"the network's weights have changed since {self._run.root} was started; "
                 "restore them, or remove that folder to start anew"
             )
-        required = estimate(self._prepared, 1, low_precision=False)
+        required = estimate(self._prepared)
         executor = self._opener(weights, most_workers(self._job, required))
         try:
             if started is None:

@@ -67,7 +67,10 @@ class TileFinished:
     """Tiles of this round that are finished, this one included."""
     total: int
     first: Losses
+    """At the start, unweighted terms; likewise last."""
     last: Losses
+    weighted: Losses
+    """The terms at the end as they stand in the total."""
     iterations: int
     rollbacks: int
     seconds: float

@@ -96,9 +96,11 @@ def check_disk(root: Path, required: Needs) -> None:
         )
 
 
-def estimate(prepared: Prepared, batch: int, low_precision: bool) -> Needs:
-    """The run's needs with `batch` tiles at a time."""
-    return needs(prepared.job, prepared.plan, batch, low_precision)
+def estimate(prepared: Prepared) -> Needs:
+    """The run's needs, for the precision that the job fixes and else for float32, the larger one."""
+    job = prepared.job
+    batch = 1 if job.tiles.batch == "auto" else job.tiles.batch
+    return needs(job, prepared.plan, batch, low_precision=job.compute.precision == "bfloat16")
 
 
 def gib(size: float) -> str:

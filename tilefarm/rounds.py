@@ -121,6 +121,7 @@ class Round:
                 total=self._level.grid.tiles,
                 first=solution.first,
                 last=solution.last,
+                weighted=solution.last.weighted(tools.settings),
                 iterations=solution.iterations,
                 rollbacks=solution.rollbacks,
                 seconds=solution.seconds,

@@ -20,6 +20,15 @@ Preprocessing = Literal["caffe", "torchvision"]
 LayerWeights = tuple[tuple[str, float], ...]
 
 
+CONTENT_SCALE = 0.05
+"""With the style term at 1, this content term keeps the subject and lets the brush strokes in."""
+TV_SCALE = 0.05
+"""The smoothness that goes with it when the job asks for tv_weight 1.0."""
+OVERALL_SCALE = 1000.0
+"""Makes the gradient's 1-norm larger than 1, so that the first step of L-BFGS, which is 1/|g|_1 long, is
+small, and keeps changes of the loss well above the optimizer's absolute tolerance (1e-9)."""
+
+
 @dataclass(frozen=True)
 class SolverSettings:
     """Everything about a run that a worker must know once: the network and the objective's weights."""
@@ -65,6 +74,15 @@ class Losses:
     content: float
     style: float
     tv: float
+
+    def weighted(self, settings: SolverSettings) -> Losses:
+        """The same terms as they stand in the total."""
+        return Losses(
+            total=self.total,
+            content=OVERALL_SCALE * settings.content_weight * CONTENT_SCALE * self.content,
+            style=OVERALL_SCALE * settings.style_weight * self.style,
+            tv=OVERALL_SCALE * settings.tv_weight * TV_SCALE * self.tv,
+        )
 
 
 @dataclass(frozen=True)

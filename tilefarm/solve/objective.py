@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tilefarm.solve.contract import LayerWeights, LevelTargets, Losses, SolverSettings
+from tilefarm.solve.contract import (
+    CONTENT_SCALE,
+    OVERALL_SCALE,
+    TV_SCALE,
+    LayerWeights,
+    LevelTargets,
+    Losses,
+    SolverSettings,
+)
 from tilefarm.solve.losses import content_loss, gram, style_loss, total_variation
 from tilefarm.solve.network import FeatureNetwork
-
-CONTENT_SCALE = 0.05
-"""With the style term at 1, this content term keeps the subject and lets the brush strokes in."""
-TV_SCALE = 0.05
-"""The smoothness that goes with it when the job asks for tv_weight 1.0."""
-OVERALL_SCALE = 1000.0
-"""Makes the gradient's 1-norm larger than 1, so that the first step of L-BFGS, which is 1/|g|_1 long, is
-small, and keeps changes of the loss well above the optimizer's absolute tolerance (1e-9)."""
 
 
 def active(layers: LayerWeights) -> dict[str, float]:
@@ -28,7 +28,7 @@ def active(layers: LayerWeights) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class BatchLosses:
-    """The terms of a batch, each of shape (B,). A term whose weight is 0 is not computed and reads 0."""
+    """The terms of a batch, each of shape (B,). Content or style of weight 0 is not computed and reads 0."""
 
     total: Tensor
     content: Tensor
@@ -91,7 +91,7 @@ class TileObjective:
     def _losses(self, images: Tensor) -> BatchLosses:
         features = self._network.features(images, self._layers)
         nothing = torch.zeros(images.shape[0], dtype=images.dtype, device=images.device)
-        style, content, tv = nothing, nothing, nothing
+        style, content = nothing, nothing
         if self._style_layers:
             terms = {n: style_loss(gram(features[n]), self._grams[n]) for n in self._style_layers}
             style = _weighted_mean(terms, self._style_layers)
@@ -102,8 +102,8 @@ class TileObjective:
             }
             content = _weighted_mean(terms, self._content_layers)
         style_weight, content_weight, tv_weight = self._weights
-        if tv_weight:
-            tv = total_variation(images)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and tv_weight != 0):
+            tv = total_variation(images)  # cheap, and reported even where it has no weight
         total = style_weight * style + content_weight * CONTENT_SCALE * content + tv_weight * TV_SCALE * tv
         return BatchLosses(OVERALL_SCALE * total, content.detach(), style.detach(), tv.detach())
 
