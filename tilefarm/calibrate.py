@@ -12,7 +12,7 @@ from tilefarm.prepare import Prepared
 from tilefarm.settings import choose, solver_settings
 from tilefarm.solve.contract import LevelTargets, SolverSettings, TileTask
 from tilefarm.solve.weights import load_weights
-from tilefarm.spec.networks import Convolution, stages
+from tilefarm.spec.networks import channels_of
 
 LARGEST_SIDE = 512
 """Larger tiles take the same time per pixel, and a user waits for this."""
@@ -53,11 +53,7 @@ def calibrate(prepared: Prepared) -> Calibration:
 
 
 def _solve(executor: Executor, settings: SolverSettings, task: TileTask) -> float:
-    channels = {
-        stage.output: stage.channels_out
-        for stage in stages(settings.network)
-        if isinstance(stage, Convolution)
-    }
+    channels = channels_of(settings.network)
     targets = LevelTargets(
         key="calibration",
         grams={name: np.eye(channels[name], dtype=np.float32) for name, _ in settings.style_layers},

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tilefarm.errors import ResourceError
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of the system for a disk, a quota or a file that has no more room."""
 _BLOCK = 1 << 22
 
 
@@ -27,7 +29,7 @@ def reserve(path: Path, size: int) -> None:
             if size > 0:
                 _allocate(file.fileno(), size)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in DISK_FULL:
             raise ResourceError(
                 f"{path} needs {size / 2**20:.0f} MiB and the disk has not that much left; "
                 "free some space and resume"
@@ -78,9 +80,22 @@ def replacing(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def telling_when_full(path: Path) -> Iterator[None]:
+    """Within the block a full disk is a ResourceError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise ResourceError(
+                f"the disk became full while {path} was written; free some space and resume"
+            ) from error
+        raise
+
+
 def write_text(target: Path, text: str) -> None:
-    """Replace a small text file atomically."""
-    with replacing(target) as temporary:
+    """Replace a small text file atomically. Raises ResourceError where the disk is full."""
+    with telling_when_full(target), replacing(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

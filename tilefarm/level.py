@@ -11,7 +11,7 @@ import numpy as np
 
 from tilefarm.canvas.tile_store import TileStore
 from tilefarm.events import LevelBegan, LevelFinished, TargetsProgress
-from tilefarm.files import checksum, replacing, reserve
+from tilefarm.files import checksum, replacing, reserve, telling_when_full
 from tilefarm.geometry import Box, Size
 from tilefarm.image.preview import write_preview
 from tilefarm.image.resize import enlarge, write_content
@@ -72,7 +72,7 @@ class LevelRun:
         elif job.init == "noise":
             write_noise(self._canvas, size, job.seed)
         else:
-            with replacing(self._canvas) as temporary:
+            with telling_when_full(self._canvas), replacing(self._canvas) as temporary:
                 shutil.copyfile(self._content, temporary)
         targets_crc = save_targets(self._tools.run.targets(self._index), self._measure_targets())
         line = LevelStarted(

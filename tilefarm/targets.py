@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilefarm.execute.protocol import Executor
-from tilefarm.files import checksum, replacing
+from tilefarm.files import checksum, replacing, telling_when_full
 from tilefarm.geometry import Box, Size
 from tilefarm.image.window import open_raw, read_window
 from tilefarm.plan.halo import ReceptiveField, partition
 from tilefarm.plan.pyramid import MINIMUM_SIDE
 from tilefarm.solve.contract import LevelTargets, Measurement, MeasureTask, SolverSettings
-from tilefarm.spec.networks import Convolution, stages
+from tilefarm.spec.networks import channels_of
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,7 @@ def measure_mean_squares(
             squares[layer] = squares.get(layer, 0.0) + square
             positions[layer] = positions.get(layer, 0) + part.positions[layer]
         on_piece()
-    channels = {
-        stage.output: stage.channels_out
-        for stage in stages(settings.network)
-        if isinstance(stage, Convolution)
-    }
+    channels = channels_of(settings.network)
     return {layer: square / (positions[layer] * channels[layer]) for layer, square in squares.items()}
 
 
@@ -127,7 +123,7 @@ def save_targets(path: Path, targets: LevelTargets) -> int:
         f"content {layer}": np.array(value, dtype=np.float64)
         for layer, value in targets.content_mean_squares.items()
     }
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with telling_when_full(path), replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes **kwds for allow_pickle
     return checksum(path)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import socket
+import threading
 from dataclasses import dataclass
 from typing import Any
 
-from tilefarm.errors import ClusterError, ResourceError
+from tilefarm.errors import ClusterError, ResourceError, StoppedError
 from tilefarm.execute.protocol import Worker
 from tilefarm.solve.contract import Weights
 
@@ -19,6 +22,9 @@ MOST_THREADS = 8
 """A tile's convolutions gain little from more cores than this."""
 STORE_BYTES = 512 * 2**20
 """Object store of an embedded Ray: weights, one level's targets and the tiles in flight."""
+CONNECT_SECONDS = 10.0
+# Ray tries 20 times, for 41 s each (measured with 2.60), before it says that nobody answers.
+IMPATIENT = {"RAY_NUM_REDIS_GET_RETRIES": "1"}
 
 
 @dataclass(frozen=True)
@@ -41,17 +47,10 @@ def start_local(cores: int, device: str) -> None:
     os.environ.update(LOOPBACK)
     if device.startswith("cuda:"):
         os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:")
-    import ray
-
     try:
-        ray.init(
-            address="local",
-            num_cpus=cores,
-            include_dashboard=False,
-            object_store_memory=STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        _init(address="local", num_cpus=cores, include_dashboard=False, object_store_memory=STORE_BYTES)
+    except StoppedError:
+        raise
     except Exception as error:
         raise ClusterError(
             f"Ray did not start on this machine ({_first_line(error)}); "
@@ -61,10 +60,12 @@ def start_local(cores: int, device: str) -> None:
 
 def join(address: str) -> None:
     """Connect to a running cluster. Raises ClusterError where there is none at the address."""
-    import ray
-
+    os.environ.update(IMPATIENT)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        _knock(address)
+        _init(address=address)
+    except StoppedError:
+        raise
     except Exception as error:
         raise ClusterError(
             f"no Ray cluster answers at {address} ({_first_line(error)}); "
@@ -137,6 +138,31 @@ def make_worker(weights: Weights, device: str, threads: int) -> Worker:
     from tilefarm.execute.worker import TileWorker
 
     return TileWorker(weights, device, threads)
+
+
+def _init(**options: Any) -> None:
+    """`ray.init`, after which SIGTERM means what it meant before: Ray would have it exit with code 15."""
+    import ray
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    stopped = False
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except SystemExit:  # Ray's answer to a SIGTERM while it starts
+        stopped = True
+    finally:
+        if in_main_thread:  # no other thread can set handlers, and there Ray leaves them alone
+            signal.signal(signal.SIGTERM, before)
+    if stopped:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT; other forms of address are left to Ray."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def _first_line(error: Exception) -> str:

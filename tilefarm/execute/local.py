@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from tilefarm.errors import TileFailedError, TilefarmError
+from tilefarm.errors import StoppedError, TileFailedError, TilefarmError
 from tilefarm.execute.protocol import MAX_ATTEMPTS, Batch, BatchDone, Progress, Worker, WorkerInfo
 from tilefarm.solve.contract import LevelTargets, Measurement, MeasureTask, SolverSettings
 
@@ -64,6 +64,8 @@ def _attempt(what: str, work: Callable[[], _Result]) -> tuple[_Result, int]:
     for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
             return work(), attempt
+        except StoppedError:
+            raise
         except (RuntimeError, MemoryError, ArithmeticError, TilefarmError) as error:
             failure = error
     raise TileFailedError(f"{what} failed {MAX_ATTEMPTS} times: {failure}") from failure

@@ -93,14 +93,20 @@ def activation_bytes(network: str, deepest: str, item: int) -> float:
 
 
 def disk_bytes(job: Job, plan: RenderPlan) -> int:
-    """The run folder at its fullest: all canvases, one level's content, styles and tile slots, the output."""
+    """The run folder at its fullest: all canvases, one level's working files, the output."""
     canvases = sum(_raw(level.size) for level in plan.levels)
-    working = max(
-        _raw(level.size)
-        + sum(_raw(style) for style in level.styles)
-        + level.grid.tiles * _raw(level.grid.tile)
-        for level in plan.levels
-    )
+    working = 0
+    slots_before = 0
+    for level in plan.levels:
+        slots = level.grid.tiles * _raw(level.grid.tile)
+        styles = [_raw(style) for style in level.styles]
+        content = _raw(level.size)
+        # While a picture is written that EXIF turns, it lies there as stored, turned and enlarged, and a
+        # resumed run may find the one of the killed driver, in mid-round beside the tile slots.
+        measuring = slots_before + content + sum(styles) + 3 * max(styles)
+        painting = slots + 4 * content
+        working = max(working, measuring, painting)
+        slots_before = slots
     return canvases + working + plan.output.pixels * _CHANNELS * job.output.bit_depth // 8
 
 

@@ -1,22 +1,26 @@
-"""events.jsonl: what happened, for plots and for people; nothing depends on it."""
+"""events.jsonl: what happened, for plots and for people.
+
+Nothing depends on it: a record that does not fit on the disk any more is left out.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 STEP_SECONDS = 10.0
-"""Step records of one tile are at least this far apart, so that a night's log stays small."""
+"""Step records are at least this far apart, so that a night's log stays small."""
 
 
 class EventLog:
     """Appends one JSON line per record: the event's kind, the wall-clock time and its fields."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)
         self._last_step: float | None = None
 
     def write(self, event: Any) -> None:
@@ -28,8 +32,8 @@ class EventLog:
                 return
             self._last_step = now
         record = {"event": kind, "time": round(time.time(), 3), **dataclasses.asdict(event)}
-        self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
-        self._file.flush()
+        with suppress(OSError):
+            self._file.write((json.dumps(record, separators=(",", ":")) + "\n").encode())
 
     def close(self) -> None:
         """Close the file."""

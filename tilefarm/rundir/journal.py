@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tilefarm.errors import TilefarmError
+from tilefarm.files import telling_when_full
 from tilefarm.solve.contract import Precision
 
 
@@ -107,6 +108,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         created = not path.exists()
+        self._path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         _drop_torn_line(self._descriptor)
         if created:
@@ -115,10 +117,12 @@ class Journal:
             os.close(folder)
 
     def append(self, line: _Line) -> None:
-        """Write one line and wait until it is durable."""
+        """Write one line and wait until it is durable. Raises ResourceError where the disk is full."""
         data = (json.dumps(line.model_dump(), separators=(",", ":")) + "\n").encode()
-        os.write(self._descriptor, data)
-        os.fsync(self._descriptor)
+        with telling_when_full(self._path):
+            while data:  # the system may take a part, above all when the disk is nearly full
+                data = data[os.write(self._descriptor, data) :]
+            os.fsync(self._descriptor)
 
     def close(self) -> None:
         """Close the file."""

@@ -138,3 +138,59 @@ class Measurement:
     squares: dict[str, float]
     """Per content layer sum(f^2) over positions and channels; empty for kind 'style'."""
     seconds: float
+
+
+@dataclass(frozen=True)
+class PieceTask:
+    """One piece of a picture in an evaluation of the exact method."""
+
+    index: int
+    level: str
+    """Names the run and level: what a worker keeps belongs to one of them."""
+    core: Box
+    """The part of the crop whose positions count, in the crop's pixels."""
+    crop: Picture | None
+    """The piece with its halo; None where the worker has kept the graph of this piece."""
+    content: Picture | None
+    """The content at the same place; None where the worker has kept its features."""
+
+
+@dataclass(frozen=True)
+class PieceSums:
+    """Pass 1 of the exact method: one piece's share of the whole picture's statistics."""
+
+    index: int
+    positions: dict[str, int]
+    """Per layer, style or content, the number of positions of the core."""
+    products: dict[str, NDArray[np.float64]]
+    """Per style layer sum(f f^T), shape (channels, channels)."""
+    content_errors: dict[str, float]
+    """Per content layer sum((F - P)^2) over positions and channels."""
+    holds_graph: bool
+    """Whether the worker kept this piece's graph for pass 2."""
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """How the whole picture's loss changes with its statistics; the same for every piece."""
+
+    products: dict[str, NDArray[np.float32]]
+    """Per style layer dL / d sum(f f^T), symmetric, shape (channels, channels)."""
+    content_errors: dict[str, float]
+    """Per content layer dL / d sum((F - P)^2)."""
+
+
+@dataclass(frozen=True)
+class PieceGradient:
+    """Pass 2 of the exact method: one piece's share of the gradient, halo included."""
+
+    index: int
+    gradient: Picture
+    """With respect to the crop's pixels, to be added into the whole picture's gradient."""
+
+
+@dataclass(frozen=True)
+class MissingState:
+    """A worker was asked to use what it has not kept, because it restarted: send crop and content."""
+
+    index: int

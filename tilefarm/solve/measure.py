@@ -31,24 +31,27 @@ def measure(network: FeatureNetwork, settings: SolverSettings, task: MeasureTask
     begin = time.monotonic()
     layers = list(active(settings.style_layers if task.kind == "style" else settings.content_layers))
     strides = {layer: receptive_field(settings.network, layer).stride for layer in layers}
-    _check_core(task, max(strides.values(), default=1))
+    check_core(task.crop.shape[:2], task.core, max(strides.values(), default=1))
     crop = np.ascontiguousarray(task.crop, dtype=np.float32)
     picture = torch.from_numpy(crop).to(network.device).permute(2, 0, 1).unsqueeze(0)
     with torch.no_grad():
         features = network.features(picture, layers)
-    cores = {layer: _core_rows(features[layer], task.core, strides[layer]) for layer in layers}
+    cores = {layer: core_slice(features[layer], task.core, strides[layer]).flatten(2) for layer in layers}
     return Measurement(
         index=task.index,
         positions={layer: rows.shape[2] for layer, rows in cores.items()},
-        products={layer: _product_sum(rows) for layer, rows in cores.items()} if task.kind == "style" else {},
-        squares={layer: _square_sum(rows) for layer, rows in cores.items()} if task.kind == "content" else {},
+        products={layer: product_sum(rows) for layer, rows in cores.items()} if task.kind == "style" else {},
+        squares={layer: square_sum(rows) for layer, rows in cores.items()} if task.kind == "content" else {},
         seconds=time.monotonic() - begin,
     )
 
 
-def _check_core(task: MeasureTask, stride: int) -> None:
-    height, width = task.crop.shape[:2]
-    core = task.core
+def check_core(crop: tuple[int, ...], core: Box, stride: int) -> None:
+    """Raises ValueError unless the core's edges in a crop (height, width) are multiples of the stride.
+
+    Right and bottom may also be where the crop ends.
+    """
+    height, width = crop
     inside = min(core.left, core.top) >= 0 and core.right <= width and core.bottom <= height
     starts = core.left % stride == 0 and core.top % stride == 0
     ends = (core.right % stride == 0 or core.right == width) and (
@@ -58,14 +61,14 @@ def _check_core(task: MeasureTask, stride: int) -> None:
         raise ValueError(f"the edges of {core} in a crop of {width}x{height} must be multiples of {stride}")
 
 
-def _core_rows(features: Tensor, core: Box, stride: int) -> Tensor:
-    """The features (1, N, H, W) at the core's positions, (1, N, M)."""
+def core_slice(features: Tensor, core: Box, stride: int) -> Tensor:
+    """A view of the features (1, N, H, W) at the core's positions."""
     top, bottom = core.top // stride, core.bottom // stride
     left, right = core.left // stride, core.right // stride
-    return features[:, :, top:bottom, left:right].flatten(2)
+    return features[:, :, top:bottom, left:right]
 
 
-def _product_sum(rows: Tensor) -> NDArray[np.float64]:
+def product_sum(rows: Tensor) -> NDArray[np.float64]:
     """sum(f f^T) over the positions of (1, N, M), shape (N, N)."""
     channels = rows.shape[1]
     total = torch.zeros(1, channels, channels, dtype=torch.float64, device=rows.device)
@@ -76,7 +79,7 @@ def _product_sum(rows: Tensor) -> NDArray[np.float64]:
     return result
 
 
-def _square_sum(rows: Tensor) -> float:
+def square_sum(rows: Tensor) -> float:
     """sum(f^2) over positions and channels of (1, N, M)."""
     blocks = torch.split(rows, _POSITIONS_PER_BLOCK, dim=2)
     return sum((sum_per_tile(block.double().square()).item() for block in blocks), start=0.0)

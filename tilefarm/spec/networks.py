@@ -70,6 +70,12 @@ def layer_names(network: str) -> tuple[str, ...]:
     return tuple(stage.output for stage in stages(network) if isinstance(stage, Convolution))
 
 
+@cache
+def channels_of(network: str) -> dict[str, int]:
+    """The channels of every layer that an objective can use."""
+    return {stage.output: stage.channels_out for stage in stages(network) if isinstance(stage, Convolution)}
+
+
 def stages_to(network: str, deepest: str) -> tuple[Stage, ...]:
     """The stages from the picture up to and including the layer `deepest` (a name of `layer_names`)."""
     result = []

@@ -1,0 +1,148 @@
+"""The exact method's two passes over one piece: its share of the statistics, its share of the gradient.
+
+Pass 1 runs the crop and keeps features at core positions only: those are the same as in the whole
+picture, because the halo covers the receptive field. Pass 2 carries the derivatives of the whole
+picture's loss back from these positions to all of the crop's pixels. The part of the gradient that
+falls on the halo belongs to the neighbours' pixels and is returned with the rest: the sum over pieces is
+the exact gradient. (Leaving it out would need a halo of twice the receptive field's radius.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tilefarm.geometry import Box
+from tilefarm.plan.halo import receptive_field
+from tilefarm.solve.contract import (
+    Derivatives,
+    MissingState,
+    Picture,
+    PieceGradient,
+    PieceSums,
+    PieceTask,
+    SolverSettings,
+)
+from tilefarm.solve.measure import check_core, core_slice, product_sum, square_sum
+from tilefarm.solve.network import FeatureNetwork
+from tilefarm.solve.objective import active
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A forward pass that waits for its backward pass."""
+
+    image: Tensor
+    features: dict[str, Tensor]
+
+
+class PieceSolver:
+    """Keeps, for one level, content features of the pieces it has seen and graphs between the passes."""
+
+    def __init__(
+        self, network: FeatureNetwork, settings: SolverSettings, graphs: int, keep_content: bool
+    ) -> None:
+        """`graphs`: how many pieces' graphs fit in memory; `keep_content`: whether content features do."""
+        self._network = network
+        self._settings = settings
+        self._style = list(active(settings.style_layers)) if settings.style_weight else []
+        self._content = list(active(settings.content_layers)) if settings.content_weight else []
+        layers = {*self._style, *self._content}
+        self._strides = {name: receptive_field(settings.network, name).stride for name in layers}
+        self._most_graphs = graphs
+        self._keep_content = keep_content
+        self._level = ""
+        self._contents: dict[int, dict[str, Tensor]] = {}
+        self._graphs: dict[int, _Graph] = {}
+
+    def statistics(self, task: PieceTask) -> PieceSums | MissingState:
+        """Pass 1. The graph is kept for pass 2 while there is room."""
+        self._enter(task.level)
+        self._graphs.pop(task.index, None)
+        content = self._content_features(task)
+        if task.crop is None or content is None:
+            return MissingState(task.index)
+        hold = len(self._graphs) < self._most_graphs
+        graph = self._forward(task.crop, task.core, with_gradient=hold)
+        cores = {name: self._core(graph.features[name], name, task.core).detach() for name in self._strides}
+        if hold:
+            self._graphs[task.index] = graph
+        return PieceSums(
+            index=task.index,
+            positions={name: core.shape[2] * core.shape[3] for name, core in cores.items()},
+            products={name: product_sum(cores[name].flatten(2)) for name in self._style},
+            content_errors={
+                name: square_sum((cores[name].float() - content[name].float()).flatten(2))
+                for name in self._content
+            },
+            holds_graph=hold,
+        )
+
+    def gradient(self, task: PieceTask, derivatives: Derivatives) -> PieceGradient | MissingState:
+        """Pass 2. Runs the crop again where its graph was not kept."""
+        self._enter(task.level)
+        graph = self._graphs.pop(task.index, None)
+        content = self._content_features(task)
+        if content is None or (graph is None and task.crop is None):
+            return MissingState(task.index)
+        if graph is None:
+            assert task.crop is not None
+            graph = self._forward(task.crop, task.core, with_gradient=True)
+        outputs = list(graph.features)
+        grads = []
+        for name in outputs:
+            features = graph.features[name]
+            grad = torch.zeros_like(features)
+            core = self._core(features, name, task.core).detach().float()
+            self._core(grad, name, task.core).copy_(self._back(name, core, content, derivatives))
+            grads.append(grad)
+        (gradient,) = torch.autograd.grad([graph.features[name] for name in outputs], graph.image, grads)
+        pixels: Picture = gradient[0].permute(1, 2, 0).contiguous().cpu().numpy()
+        return PieceGradient(task.index, pixels)
+
+    def _back(self, name: str, core: Tensor, content: dict[str, Tensor], derivatives: Derivatives) -> Tensor:
+        """dL / dF at the core's positions, (1, N, h, w): 2 D f for the style, 2 c (F - P) for the content."""
+        back = torch.zeros_like(core)
+        if name in derivatives.products:
+            matrix = torch.from_numpy(derivatives.products[name]).to(core.device)
+            back += 2 * torch.matmul(matrix, core.flatten(2)).view_as(core)
+        if name in derivatives.content_errors:
+            back += 2 * derivatives.content_errors[name] * (core - content[name].float())
+        return back
+
+    def _forward(self, crop: Picture, core: Box, *, with_gradient: bool) -> _Graph:
+        check_core(crop.shape[:2], core, max(self._strides.values()))
+        image = self._tensor(crop).requires_grad_(with_gradient)
+        with torch.set_grad_enabled(with_gradient):
+            return _Graph(image, self._network.features(image, list(self._strides)))
+
+    def _content_features(self, task: PieceTask) -> dict[str, Tensor] | None:
+        """The content's features at the core, in the network's dtype; None where they are not known."""
+        known = self._contents.get(task.index)
+        if known is not None or not self._content:
+            return known or {}
+        if task.content is None:
+            return None
+        with torch.no_grad():
+            features = self._network.features(self._tensor(task.content), self._content)
+        cores = {name: self._core(features[name], name, task.core).clone() for name in self._content}
+        if self._keep_content:
+            self._contents[task.index] = cores
+        return cores
+
+    def _core(self, features: Tensor, name: str, core: Box) -> Tensor:
+        return core_slice(features, core, self._strides[name])
+
+    def _enter(self, level: str) -> None:
+        """Forget what belongs to another level."""
+        if level != self._level:
+            self._level = level
+            self._contents.clear()
+            self._graphs.clear()
+
+    def _tensor(self, picture: Picture) -> Tensor:
+        pixels = np.ascontiguousarray(picture, dtype=np.float32)
+        return torch.from_numpy(pixels).to(self._network.device).permute(2, 0, 1).unsqueeze(0)
