@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -116,7 +116,7 @@ def plan(
             record |= {"calibration": asdict(calibration) if calibration else None, "seconds": seconds}
             _print_json(record)
             return
-        console = Console(highlight=False, markup=False)
+        console = Console(highlight=False, markup=False, emoji=False)
         console.print(f"{prepared.job.name}: {prepared.plan.content} -> {prepared.plan.output}")
         console.print(plan_table(prepared.plan))
         for line in [*needs_lines(required, seconds), *(f"note    {note}" for note in prepared.notes)]:
@@ -227,24 +227,27 @@ def _render_all(paths: list[Path], load: Any, choice: ExecutorChoice, as_json: b
             with stopping_on_signals(), ConsoleReport(console) as report:
                 outcome = render(job, run, choice, report)
             if outcome.already_done:
-                console.print(
-                    f"done already: {outcome.output}", markup=False, highlight=False, soft_wrap=True
-                )
+                typer.echo(f"done already: {outcome.output}", err=True)
         except TilefarmError as error:
             _tell(error)
             codes.append(error.exit_code)
             if run is not None and error.exit_code != 2:
                 typer.echo(f"resume with: tilefarm resume {run.root}", err=True)
-        record = read_summary(run) if run is not None else None
-        records.append(
-            {"job": str(path), "run": str(run.root) if run else None, **(record or {"status": "failed"})}
-        )
+        records.append({"job": str(path), "run": str(run.root) if run else None, **_outcome(run)})
         if codes and codes[-1] > 128:
             break
     if as_json:
         _print_json(records)
     if codes:
         raise typer.Exit(codes[0])
+
+
+def _outcome(run: RunDir | None) -> dict[str, Any]:
+    """run.json; that the job failed where there is none to read."""
+    with suppress(TilefarmError):
+        if run is not None and (record := read_summary(run)) is not None:
+            return record
+    return {"status": "failed"}
 
 
 @contextmanager

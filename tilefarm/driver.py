@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tilefarm.errors import JobError, StoppedError, TilefarmError
+from tilefarm.errors import JobError, TilefarmError
 from tilefarm.events import Event, Listener, RunFinished, RunStarted
 from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.process import peak_rss
@@ -24,8 +25,9 @@ from tilefarm.rundir.event_log import EventLog
 from tilefarm.rundir.journal import Exported, Journal, Started, read_journal
 from tilefarm.rundir.layout import RunDir, RunLock
 from tilefarm.rundir.state import RunState
-from tilefarm.rundir.summary import plan_record, summarize, write_summary
+from tilefarm.rundir.summary import plan_record, read_summary, summarize, write_summary
 from tilefarm.settings import choose, solver_settings
+from tilefarm.signals import stop_behind
 from tilefarm.solve.contract import Weights
 from tilefarm.solve.weights import load_weights
 from tilefarm.spec.fingerprint import fingerprint
@@ -81,10 +83,11 @@ def render(
     prepared = prepare(job)
     with RunLock(run):
         state = RunState.replay(read_journal(run.journal))
+        session = _Session(prepared, run, state, choice, listen, opener)
         if _is_done(prepared, run, state):
+            session.settle()
             return Outcome(run, job.output.path, already_done=True)
         check_disk(run.root, estimate(prepared))
-        session = _Session(prepared, run, state, choice, listen, opener)
         session.work()
     return Outcome(run, job.output.path, already_done=False)
 
@@ -112,8 +115,8 @@ class _Session:
 
     def work(self) -> None:
         """Paint what is missing, export, and leave a true run.json behind however it ends."""
-        for leftover in self._run.root.glob(".*.part*"):  # of a driver that was killed in mid-write
-            leftover.unlink()
+        for leftover in self._run.root.glob(".*"):  # of a driver that was killed in mid-write
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         write_text(self._run.job, to_yaml(self._job))
         write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")
         self._write_summary("running")
@@ -127,16 +130,24 @@ class _Session:
                 if not self._is_painted():
                     self._paint(journal, listen)
                 self._export(journal, listen)
-        except StoppedError as error:
-            self._write_summary("interrupted", str(error))
-            raise
-        except TilefarmError as error:
-            self._write_summary("failed", str(error))
-            raise
         except BaseException as error:
-            self._write_summary("failed", f"{type(error).__name__}: {error}")
+            stopped = stop_behind(error)
+            if stopped is not None:
+                self._write_summary("interrupted", str(stopped))
+                raise stopped from None
+            told = isinstance(error, TilefarmError)
+            self._write_summary("failed", str(error) if told else f"{type(error).__name__}: {error}")
             raise
         self._write_summary("done")
+
+    def settle(self) -> None:
+        """Say in run.json that the run is done, where a kill or damage keeps it from saying so."""
+        try:
+            record = read_summary(self._run)
+        except TilefarmError:
+            record = None
+        if record is None or record["status"] != "done":
+            self._write_summary("done")
 
     def _is_painted(self) -> bool:
         return self._first_level() == len(self._prepared.plan.levels)

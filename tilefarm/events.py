@@ -33,13 +33,17 @@ class LevelBegan:
     tiles: int
     rounds: int
     iterations: int
+    pieces: int = 0
+    """Of the exact method, which has no tiles of its own; else 0."""
 
 
 @dataclass(frozen=True)
-class TargetsProgress:
-    """Pieces of content and styles measured so far."""
+class PiecesProgress:
+    """Pieces of pictures that went through the network so far."""
 
     level: int
+    doing: str
+    """What for: "measuring" content and styles, "evaluating" the exact method's objective."""
     done: int
     total: int
 
@@ -109,7 +113,7 @@ class RunFinished:
 Event = (
     RunStarted
     | LevelBegan
-    | TargetsProgress
+    | PiecesProgress
     | StepsProgress
     | TileFinished
     | RoundFinished

@@ -106,3 +106,11 @@ def checksum(path: Path) -> int:
         while block := file.read(_BLOCK):
             value = zlib.crc32(block, value)
     return value
+
+
+def zero(path: Path) -> None:
+    """Fill a file with zero bytes, keeping its length."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        for start in range(0, size, _BLOCK):
+            file.write(bytes(min(_BLOCK, size - start)))

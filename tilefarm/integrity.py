@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tilefarm.canvas.tile_store import TileStore
+from tilefarm.exact.optimizer import is_committed
 from tilefarm.files import checksum
 from tilefarm.plan.build import LevelPlan
 from tilefarm.rundir.layout import RunDir
@@ -12,7 +13,8 @@ from tilefarm.rundir.state import RunState
 def is_intact(run: RunDir, state: RunState, level: LevelPlan) -> bool:
     """Whether a level can go on from where it is: its targets and canvas are those on record.
 
-    A canvas that a blend left half written counts as intact while all its tiles are in their slots.
+    A canvas that a blend left half written counts as intact while all its tiles are in their slots, and
+    one that the exact method was just replacing while its optimizer's state is whole.
     """
     expected = state.canvas_crc(level.index)
     canvas, targets = run.canvas(level.index), run.targets(level.index)
@@ -20,7 +22,9 @@ def is_intact(run: RunDir, state: RunState, level: LevelPlan) -> bool:
         return False
     if checksum(targets) != state.levels[level.index].targets_crc:
         return False
-    return checksum(canvas) == expected or _can_be_blended(run, state, level)
+    if checksum(canvas) == expected:
+        return True
+    return is_committed(run.optimizer(level.index)) if level.pieces else _can_be_blended(run, state, level)
 
 
 def _can_be_blended(run: RunDir, state: RunState, level: LevelPlan) -> bool:

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from tilefarm.canvas.tile_store import TileStore
-from tilefarm.events import LevelBegan, LevelFinished, TargetsProgress
+from tilefarm.events import LevelBegan, LevelFinished, PiecesProgress
+from tilefarm.exact.level import paint_exact
 from tilefarm.files import checksum, replacing, reserve, telling_when_full
 from tilefarm.geometry import Box, Size
 from tilefarm.image.preview import write_preview
 from tilefarm.image.resize import enlarge, write_content
 from tilefarm.integrity import is_intact
 from tilefarm.plan.build import LevelPlan
-from tilefarm.plan.estimate import deepest_of
 from tilefarm.plan.halo import receptive_field
+from tilefarm.plan.layers import deepest_of
 from tilefarm.rounds import Round, RunTools
 from tilefarm.rundir.journal import LevelStarted
 from tilefarm.solve.contract import LevelTargets
@@ -49,7 +50,14 @@ class LevelRun:
         """Bring the level to its end: all rounds blended and on record, the preview made."""
         level, state = self._level, self._tools.state
         self._tools.listen(
-            LevelBegan(level.index, level.size, level.grid.tiles, level.rounds, level.iterations)
+            LevelBegan(
+                level=level.index,
+                size=level.size,
+                tiles=1 if level.pieces else level.grid.tiles,
+                rounds=level.rounds,
+                iterations=level.iterations,
+                pieces=len(level.pieces),
+            )
         )
         prepared = self._tools.prepared
         write_content(prepared.content, prepared.plan.crop, level.size, self._content)
@@ -101,7 +109,7 @@ class LevelRun:
         counter = itertools.count(1)
 
         def on_piece() -> None:
-            tools.listen(TargetsProgress(self._index, next(counter), total))
+            tools.listen(PiecesProgress(self._index, "measuring", next(counter), total))
 
         grams = [measure_grams(tools.executor, tools.settings, pieces, on_piece) for pieces in styles]
         squares = measure_mean_squares(tools.executor, tools.settings, content, on_piece)
@@ -114,6 +122,10 @@ class LevelRun:
         line = tools.state.levels[self._index]
         key = f"{tools.run.name}-{self._index}-{line.targets_crc}"
         targets = load_targets(tools.run.targets(self._index), key)
+        if self._level.pieces:
+            if numbers:
+                paint_exact(tools, self._level, targets)
+            return
         with TileStore(tools.run.tiles, grid.tile, grid.tiles) as store:
             for number in numbers:
                 Round(tools, self._level, number, store, targets).render()

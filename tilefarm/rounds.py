@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
@@ -12,15 +12,18 @@ import numpy as np
 from tilefarm.canvas.blend import blend
 from tilefarm.canvas.tile_store import TileStore
 from tilefarm.errors import TilefarmError
-from tilefarm.events import Listener, RoundFinished, StepsProgress, TileFinished
+from tilefarm.events import Listener, PiecesProgress, RoundFinished, StepsProgress, TileFinished
 from tilefarm.execute.protocol import Batch, Executor, Progress
 from tilefarm.image.window import open_raw, read_window
 from tilefarm.plan.build import LevelPlan
+from tilefarm.plan.halo import receptive_field
+from tilefarm.plan.layers import deepest_of
 from tilefarm.prepare import Prepared
 from tilefarm.rundir.journal import Journal, RoundDone, TileDone
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
 from tilefarm.solve.contract import LevelTargets, SolverSettings, TileSolution, TileTask
+from tilefarm.targets import Pieces, measure_grams
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,12 @@ class Round:
         begin = time.monotonic()
         tools, level = self._tools, self._level
         missing = self._missing_batches()
-        done = tools.executor.solve(tools.settings, self._targets, missing, self._on_progress)
-        for batch in done:
-            for solution in batch.solutions:
-                self._keep(solution, batch.attempts)
+        if missing:
+            batches = (self._batch(number) for number in missing)
+            done = tools.executor.solve(tools.settings, self._round_targets(), batches, self._on_progress)
+            for batch in done:
+                for solution in batch.solutions:
+                    self._keep(solution, batch.attempts)
         crc = blend(self._store, level.grid, tools.run.canvas(level.index))
         tiles = tools.state.tiles_done(level.index, self._number).values()
         line = RoundDone(
@@ -72,18 +77,48 @@ class Round:
         tools.state.apply(line)
         tools.listen(RoundFinished(level.index, self._number, line.loss_first, line.loss_last, line.seconds))
 
-    def _missing_batches(self) -> Iterator[Batch]:
-        """Batches in grid order, without those whose tiles are all in their slots.
+    def _missing_batches(self) -> list[int]:
+        """The numbers of the batches whose tiles are not all in their slots."""
+        level = self._level
+        done = self._tools.state.tiles_done(level.index, self._number)
+        return [
+            number
+            for number in range(-(-level.grid.tiles // self._tools.batch))
+            if not all(
+                index in done and self._store.holds(index, done[index].crc) for index in self._indices(number)
+            )
+        ]
 
-        A batch is always the same tiles, so that a resumed run repeats the same arithmetic.
+    def _batch(self, number: int) -> Batch:
+        """A batch is always the same tiles, so that a resumed run repeats the same arithmetic."""
+        return Batch(number, tuple(self._task(index) for index in self._indices(number)))
+
+    def _indices(self, number: int) -> range:
+        start = number * self._tools.batch
+        return range(start, min(start + self._tools.batch, self._level.grid.tiles))
+
+    def _round_targets(self) -> LevelTargets:
+        """The level's targets, with the whole picture's statistics where drift is corrected.
+
+        A resumed round measures them again, from the same canvas: it changes only when all tiles are done.
         """
         tools, level = self._tools, self._level
-        done = tools.state.tiles_done(level.index, self._number)
-        for start in range(0, level.grid.tiles, tools.batch):
-            indices = range(start, min(start + tools.batch, level.grid.tiles))
-            if all(index in done and self._store.holds(index, done[index].crc) for index in indices):
-                continue
-            yield Batch(start // tools.batch, tuple(self._task(index) for index in indices))
+        if level.grid.is_whole or not tools.prepared.job.tiles.drift_correction:
+            return self._targets
+        field = receptive_field(tools.prepared.job.network.name, deepest_of(tools.prepared.job))
+        core = tools.prepared.job.tiles.size
+        pieces = Pieces.of(tools.run.canvas(level.index), level.size, core, field)
+        counter = itertools.count(1)
+
+        def on_piece() -> None:
+            tools.listen(PiecesProgress(level.index, "measuring", next(counter), pieces.count))
+
+        grams = measure_grams(tools.executor, tools.settings, pieces, on_piece)
+        return replace(
+            self._targets,
+            key=f"{self._targets.key}-{self._number}",
+            picture_grams={layer: gram.astype(np.float32) for layer, gram in grams.items()},
+        )
 
     def _task(self, index: int) -> TileTask:
         level, run = self._level, self._tools.run

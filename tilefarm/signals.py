@@ -28,3 +28,15 @@ def stopping_on_signals() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def stop_behind(error: BaseException) -> StoppedError | None:
+    """The signal that an error goes back to, if any.
+
+    A signal's StoppedError can surface inside compiled code and come out as something else: Ray's wait
+    makes a SystemError of it when its own answer is there at the same moment.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, StoppedError):
+        cause = cause.__cause__ or cause.__context__
+    return cause

@@ -6,7 +6,7 @@ result does not depend on how many workers there were.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,13 +14,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tilefarm.execute.order import in_order
 from tilefarm.execute.protocol import Executor
 from tilefarm.files import checksum, replacing, telling_when_full
 from tilefarm.geometry import Box, Size
 from tilefarm.image.window import open_raw, read_window
 from tilefarm.plan.halo import ReceptiveField, partition
 from tilefarm.plan.pyramid import MINIMUM_SIDE
-from tilefarm.solve.contract import LevelTargets, Measurement, MeasureTask, SolverSettings
+from tilefarm.solve.contract import LevelTargets, MeasureTask, SolverSettings
 from tilefarm.spec.networks import channels_of
 
 
@@ -76,7 +77,7 @@ def measure_grams(
     """Per style layer the Gram matrix sum(f f^T) / positions of the whole picture, float64."""
     products: dict[str, NDArray[np.float64]] = {}
     positions: dict[str, int] = {}
-    for part in _in_order(executor.measure(settings, pieces.tasks("style"))):
+    for part in in_order(executor.measure(settings, pieces.tasks("style"))):
         for layer, product in part.products.items():
             products[layer] = products[layer] + product if layer in products else product
             positions[layer] = positions.get(layer, 0) + part.positions[layer]
@@ -93,7 +94,7 @@ def measure_mean_squares(
     """Per content layer mean(P^2) over positions and channels of the whole content."""
     squares: dict[str, float] = {}
     positions: dict[str, int] = {}
-    for part in _in_order(executor.measure(settings, pieces.tasks("content"))):
+    for part in in_order(executor.measure(settings, pieces.tasks("content"))):
         for layer, square in part.squares.items():
             squares[layer] = squares.get(layer, 0.0) + square
             positions[layer] = positions.get(layer, 0) + part.positions[layer]
@@ -139,16 +140,3 @@ def load_targets(path: Path, key: str) -> LevelTargets:
             else:
                 squares[layer] = float(file[name])
     return LevelTargets(key, grams, squares)
-
-
-def _in_order(parts: Iterable[Measurement]) -> Iterator[Measurement]:
-    """The parts by index 0, 1, 2 ..., holding back those that come early: floating sums depend on order."""
-    waiting: dict[int, Measurement] = {}
-    expected = 0
-    for part in parts:
-        waiting[part.index] = part
-        while expected in waiting:
-            yield waiting.pop(expected)
-            expected += 1
-    if waiting:
-        raise RuntimeError(f"piece {expected} was never measured")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings, Weights
@@ -121,3 +122,26 @@ def test_content_without_features_gives_a_finite_loss(
     losses, gradient = TileObjective(network, chosen, empty, batch(picture, 1)).evaluate(batch(picture, 2))
     assert 0 < float(losses.total[0]) < 1e6
     assert bool(torch.isfinite(gradient).all())
+
+
+def test_drift_correction_aims_at_the_style_plus_the_tiles_own_deviation(
+    network: FeatureNetwork, settings: Settings, picture: Callable[[int, int, int], Picture]
+) -> None:
+    """The aim is A + G_t - G, measured in units of A; worked out here with numpy."""
+    chosen = settings(style_layers=(("relu2_1", 1.0),), content_weight=0.0)
+
+    def grams(pictures: Tensor) -> NDArray[np.float64]:
+        rows = network.features(pictures, ["relu2_1"])["relu2_1"].flatten(2).numpy()
+        return np.asarray(rows @ rows.transpose(0, 2, 1) / rows.shape[2])
+
+    start, images = batch(picture, 1, 2), batch(picture, 3, 4)
+    style, whole = grams(batch(picture, 5))[0], grams(batch(picture, 6))[0]
+    targets = LevelTargets(
+        "drift", {"relu2_1": style.astype(np.float32)}, {}, {"relu2_1": whole.astype(np.float32)}
+    )
+    objective = TileObjective(network, chosen, targets, start, start)
+    aims = style + grams(start) - whole
+    wanted = np.square(grams(images) - aims).sum(axis=(1, 2)) / np.square(style).sum()
+    np.testing.assert_allclose(objective.losses(images).style.numpy(), wanted, rtol=1e-5)
+    with pytest.raises(ValueError, match="starting images"):
+        TileObjective(network, chosen, targets, start)

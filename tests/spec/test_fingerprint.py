@@ -95,6 +95,7 @@ DECIDING = [
     "tiles.rounds=2",
     "tiles.iterations=2",
     "tiles.batch=2",
+    "tiles.drift_correction=false",
     "optimizer.history=3",
     "init=noise",
     "seed=1",

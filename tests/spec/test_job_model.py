@@ -174,12 +174,6 @@ def test_one_style_or_several_but_not_both() -> None:
         assert [place for place, _ in mistakes(Job, many)] == ["styles"]
 
 
-def test_exact_method_is_refused() -> None:
-    [(place, message)] = mistakes(Job, minimal(method="exact"))
-    assert place == "method"
-    assert "exact is not available in this version; use method: feathered" in message
-
-
 @pytest.mark.parametrize(
     ("network", "bad"),
     [

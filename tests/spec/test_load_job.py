@@ -118,7 +118,7 @@ output:
   path: a.gif
   width: 6000
   height: 4500
-method: exact
+method: exactly
 network: {name: vgg16, weights: torchvision}
 objective:
   style_layers:
@@ -146,7 +146,7 @@ compute: 5
         "job.yaml, line 7: output.path must end in .tif, .tiff, .png, .jpg, .jpeg, got 'a.gif'",
         "job.yaml, line 9: output.height cannot be given together with output.width; "
         "keep only one of width, height, long_side and print",
-        "job.yaml, line 10: method: exact is not available in this version; use method: feathered",
+        "job.yaml, line 10: method must be feathered or exact, got 'exactly'; did you mean 'exact'?",
         "job.yaml, line 14: objective.style_layers.relu41 is not a layer of vgg16; did you mean 'relu4_1'?",
         "job.yaml, line 15: objective.style_layers.relu5_4 is not a layer of vgg16; did you mean 'relu5_3'?",
         "job.yaml, line 16: objective.content_weight must be a number, got 'heavy'",
@@ -187,7 +187,11 @@ def test_mistakes_of_the_text_are_told_beside_those_of_the_values(folder: Path) 
         ("seed: 99999999999999999999", "seed must be at most 9223372036854775807, got 99999999999999999999"),
         ("tiles: {rounds: 1000}", "tiles.rounds must be at most 100, got 1000"),
         ("tiles: {batch: on}", "tiles.batch must be auto or a whole number from 1 to 256, got 'on'"),
-        ("tiles: []", "tiles must be a mapping with the keys size, rounds, iterations, batch, got a list"),
+        (
+            "tiles: []",
+            "tiles must be a mapping with the keys size, rounds, iterations, batch, drift_correction, "
+            "got a list",
+        ),
         ("objective: {tv_weight: .inf}", "objective.tv_weight must be a finite number, got inf"),
         ("objective: {tv_weight: '3'}", "objective.tv_weight must be a number, got '3'"),
         (

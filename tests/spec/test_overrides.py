@@ -104,7 +104,10 @@ def test_styles_by_number_also_mean_the_one_style_of_the_short_form(job: Path) -
     [
         ("tiles.sise=3", "'tiles.sise' is not a key of tiles; did you mean 'size'?"),
         ("tiles.size=500", "tiles.size must be a multiple of 16, got 500; the nearest are 496 and 512"),
-        ("tiles=3", "tiles must be a mapping with the keys size, rounds, iterations, batch, got 3"),
+        (
+            "tiles=3",
+            "tiles must be a mapping with the keys size, rounds, iterations, batch, drift_correction, got 3",
+        ),
         ("tiles={size: 500}", "tiles.size must be a multiple of 16, got 500; the nearest are 496 and 512"),
         ("tiles.size.x=3", "tiles.size is a single value and has no keys"),
         ("styles.1.weight=3", "styles is a list whose entries are numbered 0 to 0, got 1"),

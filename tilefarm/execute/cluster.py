@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from tilefarm.errors import ClusterError, ResourceError, StoppedError
+from tilefarm.errors import ClusterError, ResourceError
 from tilefarm.execute.protocol import Worker
 from tilefarm.solve.contract import Weights
 
@@ -49,8 +49,6 @@ def start_local(cores: int, device: str) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:")
     try:
         _init(address="local", num_cpus=cores, include_dashboard=False, object_store_memory=STORE_BYTES)
-    except StoppedError:
-        raise
     except Exception as error:
         raise ClusterError(
             f"Ray did not start on this machine ({_first_line(error)}); "
@@ -64,8 +62,6 @@ def join(address: str) -> None:
     try:
         _knock(address)
         _init(address=address)
-    except StoppedError:
-        raise
     except Exception as error:
         raise ClusterError(
             f"no Ray cluster answers at {address} ({_first_line(error)}); "

@@ -40,8 +40,14 @@ class Dispatcher(Generic[_Item]):
         actors: list[Any],
         call: Callable[[Any, _Item], Any],
         name: Callable[[_Item], str],
+        home: Callable[[_Item], int] | None = None,
     ) -> None:
-        """`call(actor, item)` starts the work and returns a reference; `name(item)` is for messages."""
+        """`call(actor, item)` starts the work and returns a reference; `name(item)` is for messages.
+
+        With `home(item)`, a number, an item goes to the actor of this number, modulo their count, as long
+        as that is up, and items are given out in their order: those that are done wait for few others.
+        """
+        self._home = home
         self._actors = actors
         self._call = call
         self._name = name
@@ -92,6 +98,13 @@ class Dispatcher(Generic[_Item]):
                 work = _Work(item)
             # a worker that failed this piece before gets it last
             worker = min(load, key=lambda index: (index in work.failed_on, load[index]))
+            if self._home is not None:
+                home = self._home(work.item) % len(self._actors)
+                if home in load and home not in work.failed_on:
+                    if load[home] >= IN_FLIGHT:
+                        self._again.appendleft(work)
+                        return
+                    worker = home
             self._running[self._call(self._actors[worker], work.item)] = (work, worker)
             load[worker] += 1
 

@@ -16,12 +16,18 @@ import tilefarm
 from tilefarm.errors import ClusterError
 from tilefarm.execute.cluster import Layout
 from tilefarm.execute.dispatch import POLL_SECONDS, Dispatcher, last_line
+from tilefarm.execute.order import in_order
 from tilefarm.execute.process import peak_rss
-from tilefarm.execute.protocol import Batch, BatchDone, Progress, Worker, WorkerInfo
+from tilefarm.execute.protocol import Batch, BatchDone, Keep, Progress, Worker, WorkerInfo
 from tilefarm.solve.contract import (
+    Derivatives,
     LevelTargets,
     Measurement,
     MeasureTask,
+    MissingState,
+    PieceGradient,
+    PieceSums,
+    PieceTask,
     SolverSettings,
     TileSolution,
     Weights,
@@ -90,6 +96,31 @@ class RayExecutor:
         )
         for _, measurement, _ in dispatcher.run(tasks, lambda: None):
             yield measurement
+
+    def piece_sums(
+        self, settings: SolverSettings, keep: Keep, tasks: Iterable[PieceTask]
+    ) -> Iterator[PieceSums | MissingState]:
+        """Pass 1 of the exact method."""
+        return self._pieces(
+            tasks, lambda actor, task: actor.piece_sums.remote(self._weights, settings, keep, task)
+        )
+
+    def piece_gradients(
+        self, settings: SolverSettings, keep: Keep, slopes: Derivatives, tasks: Iterable[PieceTask]
+    ) -> Iterator[PieceGradient | MissingState]:
+        """Pass 2 of the exact method; the derivatives go through the object store once."""
+        shared = ray.put(slopes)
+        return self._pieces(
+            tasks,
+            lambda actor, task: actor.piece_gradient.remote(self._weights, settings, keep, shared, task),
+        )
+
+    def _pieces(self, tasks: Iterable[PieceTask], call: Callable[[Any, PieceTask], Any]) -> Iterator[Any]:
+        """Pieces go to the worker that keeps their state and come back in order."""
+        dispatcher: Dispatcher[PieceTask] = Dispatcher(
+            self._actors, call, lambda task: f"piece {task.index}", lambda task: task.index
+        )
+        return in_order(result for _, result, _ in dispatcher.run(tasks, lambda: None))
 
     def peak_rss(self) -> tuple[int, ...]:
         """Every worker's largest resident size so far, in bytes; workers that do not answer are left out."""
@@ -171,6 +202,28 @@ class _Actor:
         """Statistics of one piece of a picture."""
         measurement: Measurement = self._ready(weights).measure(settings, task)
         return measurement
+
+    @ray.method(concurrency_group="work")
+    def piece_sums(
+        self, weights: Weights, settings: SolverSettings, keep: Keep, task: PieceTask
+    ) -> PieceSums | MissingState:
+        """Pass 1 of the exact method on one piece."""
+        sums: PieceSums | MissingState = self._ready(weights).piece_sums(settings, keep, task)
+        return sums
+
+    @ray.method(concurrency_group="work")
+    def piece_gradient(
+        self,
+        weights: Weights,
+        settings: SolverSettings,
+        keep: Keep,
+        slopes: Derivatives,
+        task: PieceTask,
+    ) -> PieceGradient | MissingState:
+        """Pass 2 of the exact method on one piece."""
+        worker = self._ready(weights)
+        gradient: PieceGradient | MissingState = worker.piece_gradient(settings, keep, slopes, task)
+        return gradient
 
     @ray.method(concurrency_group="watch")
     def progress(self) -> Progress | None:

@@ -7,8 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from tilefarm.errors import StoppedError, TileFailedError, TilefarmError
-from tilefarm.execute.protocol import MAX_ATTEMPTS, Batch, BatchDone, Progress, Worker, WorkerInfo
-from tilefarm.solve.contract import LevelTargets, Measurement, MeasureTask, SolverSettings
+from tilefarm.execute.protocol import MAX_ATTEMPTS, Batch, BatchDone, Keep, Progress, Worker, WorkerInfo
+from tilefarm.solve.contract import (
+    Derivatives,
+    LevelTargets,
+    Measurement,
+    MeasureTask,
+    MissingState,
+    PieceGradient,
+    PieceSums,
+    PieceTask,
+    SolverSettings,
+)
 
 _Result = TypeVar("_Result")
 PROGRESS_SECONDS = 0.5
@@ -50,6 +60,28 @@ class LocalExecutor:
                 lambda task=task: self._worker.measure(settings, task),  # type: ignore[misc]
             )
             yield measurement
+
+    def piece_sums(
+        self, settings: SolverSettings, keep: Keep, tasks: Iterable[PieceTask]
+    ) -> Iterator[PieceSums | MissingState]:
+        """Pass 1 of the exact method, one piece after the other."""
+        for task in tasks:
+            sums, _ = _attempt(
+                f"piece {task.index}",
+                lambda task=task: self._worker.piece_sums(settings, keep, task),  # type: ignore[misc]
+            )
+            yield sums
+
+    def piece_gradients(
+        self, settings: SolverSettings, keep: Keep, slopes: Derivatives, tasks: Iterable[PieceTask]
+    ) -> Iterator[PieceGradient | MissingState]:
+        """Pass 2 of the exact method, one piece after the other."""
+        for task in tasks:
+            gradient, _ = _attempt(
+                f"piece {task.index}",
+                lambda task=task: self._worker.piece_gradient(settings, keep, slopes, task),  # type: ignore[misc]
+            )
+            yield gradient
 
     def peak_rss(self) -> tuple[int, ...]:
         """This process's peak: worker and driver are the same here."""

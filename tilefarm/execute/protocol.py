@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tilefarm.solve.contract import (
+    Derivatives,
     LevelTargets,
     Measurement,
     MeasureTask,
+    MissingState,
+    PieceGradient,
+    PieceSums,
+    PieceTask,
     Precision,
     SolverSettings,
     TileSolution,
@@ -36,6 +41,16 @@ class BatchDone:
     solutions: tuple[TileSolution, ...]
     attempts: int
     """1 where the first worker did it."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What a worker may keep of the exact method's pieces, by its memory."""
+
+    graphs: int
+    """Pieces whose graph stays between the two passes of an evaluation."""
+    content: bool
+    """Whether content features stay for the whole level."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,14 @@ class Worker(Protocol):
     def measure(self, settings: SolverSettings, task: MeasureTask) -> Measurement:
         """Statistics of one piece of a picture."""
 
+    def piece_sums(self, settings: SolverSettings, keep: Keep, task: PieceTask) -> PieceSums | MissingState:
+        """Pass 1 of the exact method on one piece."""
+
+    def piece_gradient(
+        self, settings: SolverSettings, keep: Keep, slopes: Derivatives, task: PieceTask
+    ) -> PieceGradient | MissingState:
+        """Pass 2 of the exact method on one piece."""
+
     def progress(self) -> Progress | None:
         """Where the current `solve` is; None when there is none. Called from another thread."""
 
@@ -108,6 +131,20 @@ class Executor(Protocol):
 
     def measure(self, settings: SolverSettings, tasks: Iterable[MeasureTask]) -> Iterator[Measurement]:
         """Statistics of all pieces. Raises TileFailedError like `solve`."""
+
+    def piece_sums(
+        self, settings: SolverSettings, keep: Keep, tasks: Iterable[PieceTask]
+    ) -> Iterator[PieceSums | MissingState]:
+        """Pass 1 of the exact method, in the order of the pieces.
+
+        A piece always goes to the same worker while that lives, since the worker keeps its content features
+        and its graph; another one, or the same after a restart, answers MissingState.
+        """
+
+    def piece_gradients(
+        self, settings: SolverSettings, keep: Keep, slopes: Derivatives, tasks: Iterable[PieceTask]
+    ) -> Iterator[PieceGradient | MissingState]:
+        """Pass 2 of the exact method, likewise."""
 
     def peak_rss(self) -> tuple[int, ...]:
         """Every worker's largest resident size so far, in bytes."""

@@ -9,18 +9,24 @@ import torch
 
 import tilefarm
 from tilefarm.execute.process import peak_rss
-from tilefarm.execute.protocol import Batch, Progress, WorkerInfo
+from tilefarm.execute.protocol import Batch, Keep, Progress, WorkerInfo
 from tilefarm.solve.backend import fast_precision, make_network, resolve_device
 from tilefarm.solve.contract import (
+    Derivatives,
     LevelTargets,
     Measurement,
     MeasureTask,
+    MissingState,
+    PieceGradient,
+    PieceSums,
+    PieceTask,
     SolverSettings,
     TileSolution,
     Weights,
 )
 from tilefarm.solve.measure import measure
 from tilefarm.solve.network import FeatureNetwork
+from tilefarm.solve.pieces import PieceSolver
 from tilefarm.solve.tile import solve_tiles
 
 
@@ -34,6 +40,8 @@ class TileWorker:
         self._settings: SolverSettings | None = None
         self._network: FeatureNetwork | None = None
         self._progress: Progress | None = None
+        self._pieces: PieceSolver | None = None
+        self._keep: Keep | None = None
 
     def info(self) -> WorkerInfo:
         """Describe this worker."""
@@ -67,6 +75,16 @@ class TileWorker:
         """Statistics of one piece of a picture."""
         return measure(self._ready(settings), settings, task)
 
+    def piece_sums(self, settings: SolverSettings, keep: Keep, task: PieceTask) -> PieceSums | MissingState:
+        """Pass 1 of the exact method on one piece."""
+        return self._piece_solver(settings, keep).statistics(task)
+
+    def piece_gradient(
+        self, settings: SolverSettings, keep: Keep, slopes: Derivatives, task: PieceTask
+    ) -> PieceGradient | MissingState:
+        """Pass 2 of the exact method on one piece."""
+        return self._piece_solver(settings, keep).gradient(task, slopes)
+
     def progress(self) -> Progress | None:
         """Where the current `solve` is."""
         return self._progress
@@ -79,6 +97,14 @@ class TileWorker:
         """The network for these settings. Sets torch's threads: OpenMP counts them per calling thread."""
         torch.set_num_threads(self._threads)
         if self._network is None or self._settings != settings:
+            self._pieces = None
             self._network = make_network(settings, self._weights, self._device)
             self._settings = settings
         return self._network
+
+    def _piece_solver(self, settings: SolverSettings, keep: Keep) -> PieceSolver:
+        network = self._ready(settings)
+        if self._pieces is None or self._keep != keep:
+            self._pieces = PieceSolver(network, settings, keep.graphs, keep.content)
+            self._keep = keep
+        return self._pieces

@@ -5,7 +5,6 @@ Everything here is lazy: an image is a recipe, and pixels flow in strips when it
 
 from __future__ import annotations
 
-import errno
 import logging
 import mmap
 import os
@@ -18,13 +17,12 @@ import numpy as np
 import pyvips
 
 from tilefarm.errors import ResourceError, TilefarmError
-from tilefarm.files import reserve
+from tilefarm.files import DISK_FULL, reserve
 from tilefarm.geometry import Size
 from tilefarm.image.window import CHANNELS, open_raw, raw_bytes
 
 READABLE = "JPEG, PNG, TIFF, WebP, AVIF, HEIC or GIF"
 _LOADERS = ("Jpeg", "Uhdr", "Png", "Tiff", "Webp", "Heif", "Nsgif")
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _set_up() -> None:
@@ -103,11 +101,11 @@ def saving(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _DISK_FULL:
+        if error.errno in DISK_FULL:
             raise _disk_full(path) from error
         raise TilefarmError(f"{path} cannot be written ({error.strerror or error})") from error
     except pyvips.Error as error:
-        if any(os.strerror(number) in str(error.detail) for number in _DISK_FULL):
+        if any(os.strerror(number) in str(error.detail) for number in DISK_FULL):
             raise _disk_full(path) from error
         raise
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tilefarm.errors import JobError
 from tilefarm.geometry import Box, Size
 from tilefarm.plan.grid import Grid
-from tilefarm.plan.pyramid import pyramid, style_size
+from tilefarm.plan.halo import Piece, partition, receptive_field
+from tilefarm.plan.layers import deepest_of
+from tilefarm.plan.pyramid import MINIMUM_SIDE, pyramid, style_size
 from tilefarm.spec.model import Job
 
 
@@ -23,6 +26,8 @@ class LevelPlan:
     """Optimizer steps per tile and round."""
     styles: tuple[Size, ...]
     """The size of each style picture at this level."""
+    pieces: tuple[Piece, ...] = ()
+    """Of the exact method: the level's cores and crops. Empty where the level is painted in tiles."""
 
     @property
     def size(self) -> Size:
@@ -32,7 +37,14 @@ class LevelPlan:
     @property
     def evaluated_pixels(self) -> int:
         """Pixels that go forward and backward through the network on this level, all steps together."""
+        if self.pieces:
+            return sum(piece.crop.size.pixels for piece in self.pieces) * self.iterations
         return self.grid.tiles * self.grid.tile.pixels * self.rounds * self.iterations
+
+    @property
+    def units(self) -> int:
+        """Tiles, or pieces of the exact method: what the level is cut into."""
+        return len(self.pieces) or self.grid.tiles
 
 
 @dataclass(frozen=True)
@@ -53,30 +65,44 @@ class RenderPlan:
 
     @property
     def tiles(self) -> int:
-        """Tile solves over the whole run."""
-        return sum(level.grid.tiles * level.rounds for level in self.levels)
+        """Tile solves over the whole run; a piece of an exact level counts once."""
+        return sum(level.units * level.rounds for level in self.levels)
 
 
 def build_plan(job: Job, content: Size, styles: Sequence[Size]) -> RenderPlan:
     """The plan for a job whose content and style pictures have these sizes (orientation applied).
 
-    Levels that fit in one tile are solved whole with `pyramid.iterations`; larger ones tile by tile
-    with `tiles.rounds` rounds of `tiles.iterations`.
+    Levels that fit in one tile are solved whole with `pyramid.iterations`. Larger ones are painted tile
+    by tile with `tiles.rounds` rounds of `tiles.iterations`, or, by the exact method, as a whole in
+    pieces, with `pyramid.iterations`.
     """
     target = job.output.target(content)
     levels = []
     for index, size in enumerate(pyramid(target.size, job.pyramid.smallest)):
         grid = Grid.of(size, job.tiles.size)
+        tiled = not grid.is_whole and job.method == "feathered"
+        pieces = _pieces(job, size) if not grid.is_whole and job.method == "exact" else ()
         levels.append(
             LevelPlan(
                 index=index,
                 grid=grid,
-                rounds=1 if grid.is_whole else job.tiles.rounds,
-                iterations=job.pyramid.iterations_at(index) if grid.is_whole else job.tiles.iterations,
+                rounds=job.tiles.rounds if tiled else 1,
+                iterations=job.tiles.iterations if tiled else job.pyramid.iterations_at(index),
                 styles=tuple(
                     style_size(picture, size, style.scale)
                     for picture, style in zip(styles, job.styles, strict=True)
                 ),
+                pieces=pieces,
             )
         )
     return RenderPlan(content, target.crop, target.size, tuple(levels))
+
+
+def _pieces(job: Job, level: Size) -> tuple[Piece, ...]:
+    """Cores of a tile's size with the whole halo. Raises JobError where the network cannot see the level."""
+    if level.short_side < MINIMUM_SIDE:
+        raise JobError(
+            f"method: exact needs at least {MINIMUM_SIDE} pixels on the shorter side, and a level of this "
+            f"picture has {level}; use method: feathered"
+        )
+    return tuple(partition(level, job.tiles.size, receptive_field(job.network.name, deepest_of(job))))

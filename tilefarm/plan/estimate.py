@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tilefarm.geometry import Size
-from tilefarm.plan.build import RenderPlan
+from tilefarm.plan.build import LevelPlan, RenderPlan
+from tilefarm.plan.layers import deepest_of
 from tilefarm.spec.model import Job
-from tilefarm.spec.networks import Convolution, deepest_layer, stages_to
+from tilefarm.spec.networks import Convolution, stages_to
 
 _FLOAT = 4
 _CHANNELS = 3
@@ -44,19 +45,42 @@ def needs(job: Job, plan: RenderPlan, batch: int, low_precision: bool) -> Needs:
 
 
 def batch_bytes(job: Job, plan: RenderPlan, batch: int, low_precision: bool) -> int:
-    """Memory of `batch` of the run's largest tiles: activations, gradients, optimizer history."""
-    pixels = max(level.grid.tile.pixels for level in plan.levels) * batch
-    vectors = (2 * job.optimizer.history + 8) * _CHANNELS * _FLOAT
+    """Memory of `batch` of the run's largest tiles: activations, gradients, optimizer history.
+
+    A piece of the exact method has no history of its own; the whole picture's is on disk.
+    """
     item = 2 if low_precision else 4
-    return round(pixels * (activation_bytes(job.network.name, deepest_of(job), item) + vectors))
+    activations = activation_bytes(job.network.name, deepest_of(job), item)
+    vectors = (2 * job.optimizer.history + 8) * _CHANNELS * _FLOAT
+    most = 0.0
+    for level in plan.levels:
+        if level.pieces:
+            largest = max(piece.crop.size.pixels for piece in level.pieces)
+            most = max(most, largest * (activations + 8 * _CHANNELS * _FLOAT))
+        else:
+            most = max(most, level.grid.tile.pixels * batch * (activations + vectors))
+    return round(most)
 
 
-def deepest_of(job: Job) -> str:
-    """The deepest layer that a job's objective looks at."""
-    objective = job.objective
-    used = {name for name, weight in objective.content_layers if weight and objective.content_weight}
-    used |= {name for name, weight in objective.style_layers if weight and objective.style_weight}
-    return deepest_layer(job.network.name, used)
+def graph_bytes(job: Job, level: LevelPlan, low_precision: bool) -> int:
+    """Memory that the graph of one piece takes between the exact method's passes."""
+    item = 2 if low_precision else 4
+    kept = activation_bytes(job.network.name, deepest_of(job), item)
+    return round(max(piece.crop.size.pixels for piece in level.pieces) * kept)
+
+
+def content_bytes(job: Job, level: LevelPlan, low_precision: bool) -> int:
+    """Memory of the content's features of a whole level."""
+    item = 2 if low_precision else 4
+    wanted = {name for name, weight in job.objective.content_layers if weight}
+    cells = 1.0
+    values = 0.0
+    for stage in stages_to(job.network.name, deepest_of(job)):
+        if not isinstance(stage, Convolution):
+            cells /= 4
+        elif stage.output in wanted:
+            values += stage.channels_out * cells
+    return round(values * item * level.size.pixels)
 
 
 def evaluation_flop(network: str, deepest: str) -> float:
@@ -96,18 +120,23 @@ def disk_bytes(job: Job, plan: RenderPlan) -> int:
     """The run folder at its fullest: all canvases, one level's working files, the output."""
     canvases = sum(_raw(level.size) for level in plan.levels)
     working = 0
-    slots_before = 0
+    work_before = 0
     for level in plan.levels:
-        slots = level.grid.tiles * _raw(level.grid.tile)
+        work = _vector_bytes(job, level) if level.pieces else level.grid.tiles * _raw(level.grid.tile)
         styles = [_raw(style) for style in level.styles]
         content = _raw(level.size)
         # While a picture is written that EXIF turns, it lies there as stored, turned and enlarged, and a
         # resumed run may find the one of the killed driver, in mid-round beside the tile slots.
-        measuring = slots_before + content + sum(styles) + 3 * max(styles)
-        painting = slots + 4 * content
+        measuring = work_before + content + sum(styles) + 3 * max(styles)
+        painting = work + 4 * content
         working = max(working, measuring, painting)
-        slots_before = slots
+        work_before = work
     return canvases + working + plan.output.pixels * _CHANNELS * job.output.bit_depth // 8
+
+
+def _vector_bytes(job: Job, level: LevelPlan) -> int:
+    """The exact method's optimizer: two points, two gradients, and pairs with one slot to spare."""
+    return (4 + 2 * (job.optimizer.history + 1)) * _raw(level.size)
 
 
 def _raw(size: Size) -> int:

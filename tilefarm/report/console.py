@@ -12,10 +12,10 @@ from tilefarm.events import (
     Event,
     LevelBegan,
     LevelFinished,
+    PiecesProgress,
     RoundFinished,
     RunFinished,
     RunStarted,
-    TargetsProgress,
     TileFinished,
 )
 from tilefarm.report.progress import ProgressModel
@@ -68,8 +68,8 @@ class ConsoleReport:
     def _update(self, event: Event) -> None:
         assert self._live is not None
         detail = _detail(self._model)
-        if isinstance(event, TargetsProgress):
-            detail = f"measuring the style, piece {event.done} of {event.total}"
+        if isinstance(event, PiecesProgress):
+            detail = f"{detail}, {event.doing} {event.done}/{event.total}".removeprefix(", ")
         self._live.update(
             self._task, completed=self._model.share, description=_where(self._model), detail=detail
         )
@@ -81,7 +81,7 @@ class ConsoleReport:
             self._say(f"{_where(self._model)}: {_detail(self._model)}")
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:
@@ -129,6 +129,8 @@ def _line(event: Event) -> str | None:
         )
     if isinstance(event, LevelBegan):
         tiles = "whole" if event.tiles == 1 else f"{event.tiles} tiles, {event.rounds} rounds"
+        if event.pieces:
+            tiles = f"exact, {event.pieces} pieces"
         return f"level {event.level + 1}, {event.size}: {tiles}, {event.iterations} iterations"
     if isinstance(event, RoundFinished):
         losses = f"loss {event.loss_first:.4g} -> {event.loss_last:.4g}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from tilefarm.plan.build import RenderPlan
+from tilefarm.plan.build import LevelPlan, RenderPlan
 from tilefarm.plan.estimate import Needs
 from tilefarm.prepare import gib
 from tilefarm.report.console import duration
@@ -23,13 +23,25 @@ def plan_table(plan: RenderPlan) -> Table:
         table.add_row(
             str(level.index + 1),
             str(level.size),
-            "whole" if level.grid.is_whole else f"{x.count}x{y.count}={level.grid.tiles}",
-            str(level.grid.tile),
-            padding,
+            _cut(level),
+            str(level.pieces[0].core.size) if level.pieces else str(level.grid.tile),
+            f"halo {halo(level)}" if level.pieces else padding,
             str(level.rounds),
             str(level.iterations),
         )
     return table
+
+
+def _cut(level: LevelPlan) -> str:
+    if level.pieces:
+        return f"{len(level.pieces)} pieces"
+    x, y = level.grid.x, level.grid.y
+    return "whole" if level.grid.is_whole else f"{x.count}x{y.count}={level.grid.tiles}"
+
+
+def halo(level: LevelPlan) -> int:
+    """The halo of an exact level's pieces, in pixels."""
+    return max(piece.crop.right - piece.core.right for piece in level.pieces)
 
 
 def needs_lines(required: Needs, seconds: float | None) -> list[str]:

@@ -69,6 +69,8 @@ class RoundDone(_Line):
     loss_last: float
     seconds: float
     """Of the session that finished the round."""
+    rollbacks: int = 0
+    """Of the exact method's optimizer; those of tiles are in their own lines."""
 
 
 class Exported(_Line):

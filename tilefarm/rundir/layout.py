@@ -78,6 +78,10 @@ class RunDir:
         """The statistics that a level is compared with."""
         return self.root / f"targets-{level}.npz"
 
+    def optimizer(self, level: int) -> Path:
+        """The folder of the exact method's optimizer: its state and its vectors."""
+        return self.root / f"optimizer-{level}"
+
     def exists(self) -> bool:
         """Whether a run was started here."""
         return self.job.is_file()
@@ -116,9 +120,9 @@ def is_locked(run: RunDir) -> bool:
     path = run.root / "lock"
     if not path.exists():
         return False
-    with path.open("a+") as file:
+    with path.open("r") as file:  # a shared lock needs no right to write
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
     return False

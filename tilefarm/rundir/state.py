@@ -75,5 +75,6 @@ class RunState:
 
     @property
     def rollbacks(self) -> int:
-        """How often a non-finite loss or gradient sent a tile back."""
-        return sum(tile.rollbacks for tiles in self.tiles.values() for tile in tiles.values())
+        """How often a step with a bad loss or gradient was taken back."""
+        of_tiles = sum(tile.rollbacks for tiles in self.tiles.values() for tile in tiles.values())
+        return of_tiles + sum(line.rollbacks for line in self.rounds.values())

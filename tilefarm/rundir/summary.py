@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 import tilefarm
+from tilefarm.errors import TilefarmError
 from tilefarm.files import write_text
 from tilefarm.plan.build import RenderPlan
 from tilefarm.rundir.layout import RunDir
@@ -16,6 +17,7 @@ from tilefarm.rundir.state import RunState
 from tilefarm.spec.model import Job
 
 STATUSES = ("running", "done", "failed", "interrupted", "cancelled")
+_SHOWN = {"status", "output", "width", "height", "seconds", "levels"}
 
 
 def summarize(
@@ -36,7 +38,7 @@ def summarize(
             {
                 "width": level.size.width,
                 "height": level.size.height,
-                "tiles": level.grid.tiles,
+                "tiles": level.units,
                 "rounds": level.rounds,
                 "rounds_done": len(rounds),
                 "iterations": level.iterations,
@@ -75,12 +77,19 @@ def write_summary(run: RunDir, record: dict[str, Any]) -> None:
 
 
 def read_summary(run: RunDir) -> dict[str, Any] | None:
-    """run.json as it stands, None where there is none yet."""
+    """run.json as it stands, None where there is none yet. Raises TilefarmError where it is damaged."""
     try:
         record = json.loads(run.summary.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return record if isinstance(record, dict) else None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not record.keys() >= _SHOWN:
+        raise TilefarmError(
+            f"{run.summary} is damaged or from another version of tilefarm; "
+            f"'tilefarm resume {run.root}' writes it anew"
+        )
+    return record
 
 
 def plan_record(plan: RenderPlan) -> dict[str, Any]:
@@ -97,6 +106,7 @@ def plan_record(plan: RenderPlan) -> dict[str, Any]:
                 "width": level.size.width,
                 "height": level.size.height,
                 "whole": level.grid.is_whole,
+                "pieces": len(level.pieces),
                 "tiles": level.grid.tiles,
                 "columns": level.grid.x.count,
                 "rows": level.grid.y.count,

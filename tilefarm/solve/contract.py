@@ -6,7 +6,7 @@ outside that range are allowed on the way and clipped only in the output file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -64,6 +64,10 @@ class LevelTargets:
     """Per style layer the target Gram matrix, shape (channels, channels), divided by positions."""
     content_mean_squares: dict[str, float]
     """Per content layer mean(P^2) over the whole level's content: the normaliser of the content term."""
+    picture_grams: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """The whole picture's Gram matrices G at the start of the round. Where they are given, tile t aims
+    at A + G_t - G and not at A: it keeps its own deviation G_t - G from the whole picture and makes only
+    the move that the whole picture must make."""
 
 
 @dataclass(frozen=True)

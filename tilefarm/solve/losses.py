@@ -28,16 +28,18 @@ def gram(features: Tensor) -> Tensor:
     return torch.bmm(rows, rows.transpose(1, 2)) / rows.shape[2]
 
 
-def style_loss(gram: Tensor, target: Tensor) -> Tensor:
+def style_loss(gram: Tensor, target: Tensor, reference: Tensor | None = None) -> Tensor:
     """E_l = sum((G - A)^2) / sum(A^2) of one layer, shape (B,).
 
-    `gram` is (B, N, N), `target` (N, N) or (B, N, N). Equation 4 with another factor: the paper
+    `gram` is (B, N, N), `target` (N, N) or (B, N, N). `reference` replaces A in the divisor where the
+    target is not the style's own matrix. Equation 4 with another factor: the paper
     divides by 4 N^2 M^2, which leaves layers of very different size. Divided by the size of the
     target itself, 1.0 means "as far from the style as features that are all zero" at every layer, so
     that equal weights make the layers equally important.
     """
     target = target.expand_as(gram)
-    size = sum_per_tile(target.square()).clamp_min(torch.finfo(gram.dtype).tiny)
+    reference = target if reference is None else reference.expand_as(gram)
+    size = sum_per_tile(reference.square()).clamp_min(torch.finfo(gram.dtype).tiny)
     return sum_per_tile((gram - target).square()) / size
 
 

@@ -55,9 +55,18 @@ class TileObjective:
     """
 
     def __init__(
-        self, network: FeatureNetwork, settings: SolverSettings, targets: LevelTargets, content: Tensor
+        self,
+        network: FeatureNetwork,
+        settings: SolverSettings,
+        targets: LevelTargets,
+        content: Tensor,
+        start: Tensor | None = None,
     ) -> None:
-        """Computes the features of `content` (B, 3, H, W), float32, 0..1, once."""
+        """Computes the features of `content` (B, 3, H, W), float32, 0..1, once.
+
+        `start`, the tiles' starting images, is needed where the targets correct drift
+        (`LevelTargets.picture_grams`); it is of the same shape.
+        """
         self._network = network
         self._weights = (settings.style_weight, settings.content_weight, settings.tv_weight)
         self._style_layers = active(settings.style_layers) if settings.style_weight else {}
@@ -69,8 +78,16 @@ class TileObjective:
             name: torch.tensor(targets.grams[name], dtype=dtype, device=network.device)
             for name in self._style_layers
         }
+        self._aims = dict(self._grams)
         with torch.no_grad():
             self._content = network.features(content, self._content_layers)
+            if targets.picture_grams and self._style_layers:
+                if start is None:
+                    raise ValueError("targets that correct drift need the tiles' starting images")
+                features = network.features(start, self._style_layers)
+                for name in self._style_layers:
+                    whole = torch.tensor(targets.picture_grams[name], dtype=dtype, device=network.device)
+                    self._aims[name] = self._grams[name] + gram(features[name]) - whole
 
     def evaluate(self, images: Tensor) -> tuple[BatchLosses, Tensor]:
         """The losses of `images` (B, 3, H, W), float32, 0..1, and the gradient of each tile's total."""
@@ -93,7 +110,9 @@ class TileObjective:
         nothing = torch.zeros(images.shape[0], dtype=images.dtype, device=images.device)
         style, content = nothing, nothing
         if self._style_layers:
-            terms = {n: style_loss(gram(features[n]), self._grams[n]) for n in self._style_layers}
+            terms = {
+                n: style_loss(gram(features[n]), self._aims[n], self._grams[n]) for n in self._style_layers
+            }
             style = _weighted_mean(terms, self._style_layers)
         if self._content_layers:
             terms = {

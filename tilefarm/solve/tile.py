@@ -41,9 +41,8 @@ def solve_tiles(
     _check_alike(tasks)
     begin = time.monotonic()
     start = _batch([task.image for task in tasks], network.device)
-    objective = TileObjective(
-        network, settings, targets, _batch([task.content for task in tasks], network.device)
-    )
+    content = _batch([task.content for task in tasks], network.device)
+    objective = TileObjective(network, settings, targets, content, start)
     first: list[BatchLosses] = []
     last: list[BatchLosses] = []
 

@@ -128,6 +128,8 @@ class Tiles(Section):
     rounds: Annotated[int, Field(ge=1, le=100)] = 3
     iterations: Annotated[int, Field(ge=1, le=10_000)] = 30
     batch: Batch = "auto"
+    drift_correction: bool = True
+    """Whether tiles make only the move that the whole picture must make (method: feathered)."""
 
 
 class Optimizer(Section):
@@ -179,13 +181,6 @@ class Job(Section):
         yield from _unknown_layers(given)
         if folder is not None:
             yield from _overwritten_inputs(given, folder)
-
-    @field_validator("method")
-    @classmethod
-    def _is_available(cls, method: str) -> str:
-        if method == "exact":
-            raise ValueError(": exact is not available in this version; use method: feathered")
-        return method
 
 
 def _unknown_layers(given: Mapping[str, Any]) -> Iterator[Conflict]:

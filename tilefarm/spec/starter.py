@@ -71,7 +71,8 @@ output:
   dpi: 300                   # Dots per inch: how large the pixels are on paper. Posters can do with 150.
   bit_depth: {bit_depth:<2}              # 16 keeps skies free of steps (.tif, .png); 8 makes smaller files.
 
-method: feathered            # Overlapping tiles that are blended softly.
+method: feathered            # Overlapping tiles that are blended softly. exact: the whole picture at once,
+                             # without seams, evaluated piece by piece.
 
 network:
   name: vgg19                # The network that looks at both pictures. vgg16 sees a little coarser.
@@ -103,6 +104,8 @@ tiles:                       # Large sizes are painted in overlapping square pie
   rounds: 3                  # How often all pieces are painted over. More hides their borders better.
   iterations: 30             # Steps on one piece in one round.
   batch: auto                # Pieces that one worker paints together; auto fits them into its memory.
+  drift_correction: true     # Keeps each piece from becoming a small painting of its own. false: the
+                             # original method.
 
 optimizer:
   name: lbfgs                # The method that improves the picture step by step.

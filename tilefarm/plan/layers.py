@@ -1,0 +1,14 @@
+"""Which layers a job looks at."""
+
+from __future__ import annotations
+
+from tilefarm.spec.model import Job
+from tilefarm.spec.networks import deepest_layer
+
+
+def deepest_of(job: Job) -> str:
+    """The deepest layer that a job's objective looks at."""
+    objective = job.objective
+    used = {name for name, weight in objective.content_layers if weight and objective.content_weight}
+    used |= {name for name, weight in objective.style_layers if weight and objective.style_weight}
+    return deepest_layer(job.network.name, used)
