@@ -47,7 +47,7 @@ class Mixer:
     """Paints `share` of the content over `1 - share` of the picture, a bit darker or lighter per tile.
 
     With a share of 1 every tile is exactly its content. The tone of a tile depends on its index and on
-    the targets, so that swapped tiles, a round left out or the targets of another level are noticed.
+    the targets, so that swapped tiles, a round left out or another round's targets are noticed.
     """
 
     def __init__(self, share: float = 0.5, log: Path | None = None, kill_in_solve: int | None = None) -> None:
@@ -111,7 +111,8 @@ class Mixer:
     def _mixed(self, task: TileTask, targets: LevelTargets) -> TileSolution:
         image: NDArray[np.float32] = task.content
         if self._share != 1:
-            tone = (task.index % 5 - 2) * 0.01 * float(next(iter(targets.grams.values()))[0, 0])
+            aims = [*targets.grams.values(), *targets.picture_grams.values()]
+            tone = (task.index % 5 - 2) * 0.002 * sum(float(gram[0, 0]) for gram in aims)
             mixed = (1 - self._share) * task.image + self._share * task.content + tone
             image = mixed.astype(np.float32)
         difference = float(np.mean((image - task.content) ** 2))

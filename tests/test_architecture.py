@@ -39,6 +39,7 @@ ORDER = (
     "calibrate",
     "doctor",
     "report",
+    "submission",
     "cli",
 )
 """Folders and top-level modules; each may import its own and those before it."""

@@ -229,8 +229,14 @@ def test_what_is_told_meanwhile(make_job: MakeJob) -> None:
         (event.level, event.done, event.total) for event in events if isinstance(event, PiecesProgress)
     ]
     # the picture and its style: 50x38 and 50x33 in one piece each, then 100x75 and 100x67 in 2 each, since
-    # what is left below the 64th row is less than one position of the deepest layer
-    assert measured == [(0, 1, 2), (0, 2, 2), *((1, done, 4) for done in range(1, 5))]
+    # what is left below the 64th row is less than one position of the deepest layer; then the picture
+    # itself, before each round
+    assert measured == [
+        (0, 1, 2),
+        (0, 2, 2),
+        *((1, done, 4) for done in range(1, 5)),
+        *2 * [(1, 1, 2), (1, 2, 2)],
+    ]
 
 
 # ---- submitting again ---------------------------------------------------------------------------------

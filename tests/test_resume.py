@@ -39,8 +39,9 @@ LOCAL = ExecutorChoice("local")
 DEADLINE_SECONDS = 120.0
 SOLVES = 1 + 2 * 5 * 4 + 2 * 8 * 6
 """Of the stand-in's job: 50x38 whole, 100x75 and 200x150 in two rounds."""
-EVENTS = 1 + (3 + 3) + (2 + 4 + 11) + SOLVES + (1 + 2 + 2) + 1
-"""The start; levels that begin and end; pieces of content and style; tiles; rounds; the end."""
+EVENTS = 1 + (3 + 3) + (2 + 4 + 15) + 2 * (2 + 9) + SOLVES + (1 + 2 + 2) + 1
+"""The start; levels that begin and end; pieces of content and style, and of the picture for every round in
+tiles; tiles; rounds; the end."""
 KILLS = 5
 
 Wait = Callable[[], bool]
@@ -155,7 +156,7 @@ def spread_events(count: int, seed: int) -> list[int]:
 # ---- killed drivers -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("event", spread_events(KILLS, seed=2))
+@pytest.mark.parametrize("event", spread_events(KILLS, seed=29))
 def test_a_driver_killed_between_tiles(
     job_file: Path, tmp_path: Path, undisturbed: Undisturbed, event: int
 ) -> None:
@@ -176,7 +177,7 @@ def test_a_driver_killed_between_tiles(
 
 def test_the_kills_are_spread_over_levels_and_rounds(undisturbed: Undisturbed) -> None:
     assert len(undisturbed.events) == EVENTS
-    at = [undisturbed.events[number - 1] for number in spread_events(KILLS, seed=2)]
+    at = [undisturbed.events[number - 1] for number in spread_events(KILLS, seed=29)]
     rounds = {(event.level, event.round) for event in at if isinstance(event, TileFinished)}
     assert {(1, 1), (2, 0), (2, 1)} <= rounds
 
@@ -191,6 +192,16 @@ def test_a_driver_killed_at_a_boundary(
     run = go_on(job_file, Mixer(log=log))
     assert_same(run, job_file, undisturbed)
     assert len(log.read_text().splitlines()) == SOLVES
+
+
+def test_a_driver_killed_after_its_last_step_is_done(
+    job_file: Path, tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    killed_driver(job_file, tmp_path / "solved.log", "--kill-at-event", str(EVENTS))
+    worker = Mixer()
+    run = go_on(job_file, worker)
+    assert worker.solved == 0
+    assert_same(run, job_file, undisturbed)  # run.json, which the kill left at "running", says so too
 
 
 def test_a_driver_killed_in_a_tile_repeats_that_tile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -19,6 +19,8 @@ from tilefarm.errors import JobError, StoppedError, TilefarmError
 from tilefarm.execute.open import ExecutorChoice
 from tilefarm.rundir.layout import RunDir, is_locked
 from tilefarm.rundir.summary import plan_record, read_summary
+from tilefarm.spec.model import Job
+from tilefarm.submission import Load, render_all
 
 app = typer.Typer(
     add_completion=False,
@@ -65,7 +67,7 @@ def submit(
     from tilefarm.driver import run_folder
     from tilefarm.spec.load import load_job
 
-    def load(path: Path) -> tuple[Any, RunDir]:
+    def load(path: Path) -> tuple[Job, RunDir]:
         job = load_job(path, overrides or ())
         return job, run_folder(job, run_dir or path.absolute().parent / "runs")
 
@@ -82,7 +84,7 @@ def resume(
     """Go on with interrupted runs."""
     from tilefarm.driver import load_run
 
-    def load(path: Path) -> tuple[Any, RunDir]:
+    def load(path: Path) -> tuple[Job, RunDir]:
         return load_run(RunDir(path.absolute()))
 
     _render_all(runs, load, _choice(executor, address), as_json)
@@ -121,6 +123,37 @@ def plan(
         console.print(plan_table(prepared.plan))
         for line in [*needs_lines(required, seconds), *(f"note    {note}" for note in prepared.notes)]:
             console.print(line, soft_wrap=True)
+
+
+@app.command()
+def verify(
+    job_file: Annotated[Path, typer.Argument(help="A job file.", show_default=False)],
+    level: Annotated[int | None, typer.Option(help="1 is the coarsest; default: the finest.")] = None,
+    overrides: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Prove on this machine that the exact method's pieces add up to the untiled gradient."""
+    from tilefarm.exact.verify import verify_job
+    from tilefarm.execute.open import open_executor
+    from tilefarm.prepare import prepare
+    from tilefarm.settings import choose
+    from tilefarm.solve.weights import load_weights
+    from tilefarm.spec.load import load_job
+
+    with _told():
+        prepared = prepare(load_job(job_file, overrides or ()))
+        job = prepared.job
+        weights = load_weights(job.network.name, job.network.weights, job.network.preprocessing)
+        executor = open_executor(ExecutorChoice("local"), weights, job.compute.device, 1, 1)
+        verdict = verify_job(prepared, executor, choose(prepared, executor.workers, weights), level)
+        if as_json:
+            _print_json(asdict(verdict) | {"holds": verdict.holds})
+        else:
+            for name, value in asdict(verdict).items():
+                typer.echo(f"{name:21} {value:.3g}" if isinstance(value, float) else f"{name:21} {value}")
+            typer.echo("exact" if verdict.holds else "NOT exact: an error is above the tolerance")
+        if not verdict.holds:
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -211,43 +244,12 @@ def _choice(executor: ExecutorKind, address: str | None) -> ExecutorChoice:
     return ExecutorChoice(executor.value, address)
 
 
-def _render_all(paths: list[Path], load: Any, choice: ExecutorChoice, as_json: bool) -> None:
-    """Render each; a failure is told and the next one begins. The exit code is the first failure's."""
-    from tilefarm.driver import render
-    from tilefarm.report.console import ConsoleReport
-    from tilefarm.signals import stopping_on_signals
-
-    console = Console(stderr=True)
-    codes = []
-    records = []
-    for path in paths:
-        run: RunDir | None = None
-        try:
-            job, run = load(path)
-            with stopping_on_signals(), ConsoleReport(console) as report:
-                outcome = render(job, run, choice, report)
-            if outcome.already_done:
-                typer.echo(f"done already: {outcome.output}", err=True)
-        except TilefarmError as error:
-            _tell(error)
-            codes.append(error.exit_code)
-            if run is not None and error.exit_code != 2:
-                typer.echo(f"resume with: tilefarm resume {run.root}", err=True)
-        records.append({"job": str(path), "run": str(run.root) if run else None, **_outcome(run)})
-        if codes and codes[-1] > 128:
-            break
+def _render_all(paths: list[Path], load: Load, choice: ExecutorChoice, as_json: bool) -> None:
+    records, code = render_all(paths, load, choice, _tell)
     if as_json:
         _print_json(records)
-    if codes:
-        raise typer.Exit(codes[0])
-
-
-def _outcome(run: RunDir | None) -> dict[str, Any]:
-    """run.json; that the job failed where there is none to read."""
-    with suppress(TilefarmError):
-        if run is not None and (record := read_summary(run)) is not None:
-            return record
-    return {"status": "failed"}
+    if code:
+        raise typer.Exit(code)
 
 
 @contextmanager

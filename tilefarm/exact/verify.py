@@ -1,0 +1,166 @@
+"""`tilefarm verify`: is the sum over pieces really the untiled gradient, on this machine?"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tilefarm.errors import JobError
+from tilefarm.exact.evaluate import WholeEvaluator, WholePicture
+from tilefarm.execute.protocol import Executor, Keep
+from tilefarm.geometry import Box, Size
+from tilefarm.image.resize import write_content
+from tilefarm.image.window import open_raw, read_window
+from tilefarm.plan.halo import Piece, ReceptiveField, partition, receptive_field
+from tilefarm.plan.layers import deepest_of
+from tilefarm.plan.pyramid import MINIMUM_SIDE
+from tilefarm.prepare import Prepared
+from tilefarm.rundir.journal import Started
+from tilefarm.settings import solver_settings
+from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings
+from tilefarm.targets import Pieces, measure_grams, measure_mean_squares, mix_grams
+
+TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
+"""Of the relative error. bfloat16 has 8 bits of mantissa, and a piece's convolutions round
+otherwise than the whole picture's."""
+
+
+LARGEST_PIXELS = 1024 * 768
+"""What is evaluated untiled: about 2 GiB in float32."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How far the tiled evaluation is from the untiled one."""
+
+    loss_rel_error: float
+    statistics_rel_error: float
+    """The largest over the style layers."""
+    gradient_rel_error: float
+    halo: int
+    tile: int
+    pieces: int
+    width: int
+    height: int
+    precision: str
+    tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether all errors are within the tolerance."""
+        worst = max(self.loss_rel_error, self.statistics_rel_error, self.gradient_rel_error)
+        return worst <= self.tolerance
+
+
+def verify_job(prepared: Prepared, executor: Executor, started: Started, number: int | None) -> Verdict:
+    """Compare on a level of a job (None: the finest), or on its middle where the level is too large.
+
+    The picture is the level's content with some noise, so that every term has a gradient. Raises JobError
+    for a level that does not exist or that the exact method cannot paint.
+    """
+    levels, job = prepared.plan.levels, prepared.job
+    if number is not None and not 1 <= number <= len(levels):
+        raise JobError(f"--level must be 1 to {len(levels)} for this job, got {number}")
+    level = levels[-1 if number is None else number - 1]
+    if level.size.short_side < MINIMUM_SIDE:
+        raise JobError(f"the level is {level.size}, too thin for the exact method; choose a finer --level")
+    settings = solver_settings(job, started)
+    field = receptive_field(job.network.name, deepest_of(job))
+    with tempfile.TemporaryDirectory(prefix="tilefarm-verify-") as name:
+        folder = Path(name)
+        write_content(prepared.content, prepared.plan.crop, level.size, folder / "level.f32")
+        window = _middle(level.size)
+        content = read_window(open_raw(folder / "level.f32", level.size), window)
+        content.tofile(folder / "content.f32")
+        grams = []
+        for style, size in zip(prepared.styles, level.styles, strict=True):
+            write_content(style, Box.of(style.size), size, folder / "style.f32")
+            pieces = Pieces.of(folder / "style.f32", size, job.tiles.size, field)
+            grams.append(measure_grams(executor, settings, pieces, lambda: None))
+        squares = measure_mean_squares(
+            executor,
+            settings,
+            Pieces.of(folder / "content.f32", window.size, job.tiles.size, field),
+            lambda: None,
+        )
+    targets = LevelTargets("verify", mix_grams(grams, [style.weight for style in job.styles]), squares)
+    noise = np.random.default_rng(job.seed).normal(0, 0.05, content.shape)
+    picture = (content + noise).astype(np.float32)
+    core = job.tiles.size
+    if window.size.long_side <= core:  # the job would solve this level whole: cut it all the same
+        core = max(field.stride, window.size.long_side // 2 // field.stride * field.stride)
+    return verify(executor, settings, targets, picture, content, core, field)
+
+
+def _middle(level: Size) -> Box:
+    """The whole level, or the part in its middle that can be evaluated untiled."""
+    factor = min(1.0, (LARGEST_PIXELS / level.pixels) ** 0.5)
+    width = max(MINIMUM_SIDE, min(level.width, int(level.width * factor)))
+    height = max(MINIMUM_SIDE, min(level.height, int(level.height * factor)))
+    left, top = (level.width - width) // 2, (level.height - height) // 2
+    return Box(left, top, left + width, top + height)
+
+
+def verify(
+    executor: Executor,
+    settings: SolverSettings,
+    targets: LevelTargets,
+    picture: Picture,
+    content: Picture,
+    core: int,
+    field: ReceptiveField,
+) -> Verdict:
+    """Evaluate a picture (height, width, 3) in one piece and in cores of `core` pixels, and compare.
+
+    Untiled is the same evaluation with a single piece, whose crop is the whole picture.
+    """
+    height, width = picture.shape[:2]
+    size = Size(width, height)
+    whole = (Piece(Box.of(size), Box.of(size)),)
+    cut = tuple(partition(size, core, field))
+    with tempfile.TemporaryDirectory(prefix="tilefarm-verify-") as name:
+        folder = Path(name)
+        content.astype("<f4").tofile(folder / "content.f32")
+        picture.astype("<f4").tofile(folder / "point.f32")
+
+        def run(label: str, pieces: tuple[Piece, ...]) -> tuple[WholeEvaluator, Picture]:
+            evaluate = WholeEvaluator(
+                executor,
+                settings,
+                targets,
+                WholePicture(label, size, pieces, folder / "content.f32"),
+                Keep(graphs=0, content=True),
+                _ignore,
+            )
+            evaluate(folder / "point.f32", folder / f"{label}.f32")
+            return evaluate, np.array(open_raw(folder / f"{label}.f32", size))
+
+        untiled, wanted = run("untiled", whole)
+        tiled, found = run("tiled", cut)
+    layers = list(untiled.sums.products)
+    return Verdict(
+        loss_rel_error=abs(tiled.losses.total / untiled.losses.total - 1),
+        statistics_rel_error=max(
+            (_relative(tiled.sums.gram(name), untiled.sums.gram(name)) for name in layers), default=0.0
+        ),
+        gradient_rel_error=_relative(found, wanted),
+        halo=field.halo,
+        tile=core,
+        pieces=len(cut),
+        width=width,
+        height=height,
+        precision=settings.precision,
+        tolerance=TOLERANCE[settings.precision],
+    )
+
+
+def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
+    difference = np.linalg.norm(found.astype(np.float64) - wanted.astype(np.float64))
+    return float(difference / max(float(np.linalg.norm(wanted.astype(np.float64))), 1e-300))
+
+
+def _ignore(done: int, total: int) -> None:
+    """Nobody watches."""
