@@ -1,0 +1,167 @@
+"""Whole evaluations over executors: the same bytes everywhere, and after a worker was lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tilefarm.exact.evaluate import WholeEvaluator, WholePicture
+from tilefarm.exact.verify import verify
+from tilefarm.execute.local import LocalExecutor
+from tilefarm.execute.protocol import Executor, Keep
+from tilefarm.execute.worker import TileWorker
+from tilefarm.geometry import Size
+from tilefarm.plan.halo import ReceptiveField, partition, receptive_field
+from tilefarm.solve.contract import LevelTargets, Losses, SolverSettings, Weights
+from tilefarm.solve.weights import load_weights
+
+SIZE = Size(101, 67)
+SETTINGS = SolverSettings(
+    network="vgg19",
+    pooling="max",
+    precision="float32",
+    content_layers=(("relu2_2", 1.0),),
+    style_layers=(("relu1_1", 1.0), ("relu3_1", 2.0)),
+    content_weight=1.0,
+    style_weight=1.0,
+    tv_weight=3e5,  # so much that float32 shows it beside the style
+    history=5,
+)
+FIELD = receptive_field("vgg19", "relu3_1")
+NOTHING, ALL = Keep(graphs=0, content=False), Keep(graphs=100, content=True)
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    return load_weights("vgg19", "bundled")
+
+
+@pytest.fixture(scope="module")
+def local(weights: Weights) -> Executor:
+    return LocalExecutor(TileWorker(weights, "cpu", 1))
+
+
+@pytest.fixture(scope="module")
+def farm(weights: Weights) -> Iterator[Executor]:
+    from tilefarm.execute import cluster
+    from tilefarm.execute.farm import RayExecutor
+
+    cluster.start_local(2, "cpu")
+    executor = RayExecutor(cluster.make_worker, weights, cluster.Layout(2, 1, 0))
+    yield executor
+    executor.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(1)
+    for name in ("point", "content", "moved"):
+        generator.random((SIZE.height, SIZE.width, 3), dtype=np.float32).tofile(tmp_path / name)
+    return tmp_path
+
+
+def targets() -> LevelTargets:
+    generator = np.random.default_rng(2)
+    grams = {}
+    for name, channels in (("relu1_1", 64), ("relu3_1", 256)):
+        root = generator.random((channels, channels), dtype=np.float32) * 20
+        grams[name] = (root @ root.T / channels).astype(np.float32)
+    return LevelTargets("test", grams, {"relu2_2": 5e4})
+
+
+def evaluator(executor: Executor, folder: Path, keep: Keep, core: int = 32) -> WholeEvaluator:
+    pieces = tuple(partition(SIZE, core, FIELD))
+    assert len(pieces) > 2
+    picture = WholePicture("test", SIZE, pieces, folder / "content")
+    return WholeEvaluator(executor, SETTINGS, targets(), picture, keep, lambda done, total: None)
+
+
+def results(evaluate: WholeEvaluator, folder: Path) -> list[tuple[Losses, bytes]]:
+    """Of two evaluations: the second one relies on what was kept in the first."""
+    found = []
+    for point in ("point", "moved"):
+        evaluate(folder / point, folder / "gradient")
+        found.append((evaluate.losses, (folder / "gradient").read_bytes()))
+    return found
+
+
+def test_the_same_bytes_whatever_is_kept_and_wherever_it_is_done(
+    local: Executor, farm: Executor, folder: Path
+) -> None:
+    wanted = results(evaluator(local, folder, NOTHING), folder)
+    assert wanted[0] != wanted[1]
+    for executor in (local, farm):
+        for keep in (NOTHING, Keep(graphs=1, content=True), ALL):
+            assert results(evaluator(executor, folder, keep), folder) == wanted
+
+
+def test_a_worker_that_was_killed_between_evaluations_changes_nothing(
+    local: Executor, farm: Executor, folder: Path
+) -> None:
+    wanted = results(evaluator(local, folder, NOTHING), folder)
+    evaluate = evaluator(farm, folder, ALL)
+    evaluate(folder / "point", folder / "gradient")
+    os.kill(farm.workers[0].process, signal.SIGKILL)
+    evaluate(folder / "moved", folder / "gradient")
+    assert (evaluate.losses, (folder / "gradient").read_bytes()) == wanted[1]
+
+
+def test_a_worker_that_was_killed_between_the_passes_changes_nothing(
+    local: Executor, farm: Executor, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tilefarm.solve.whole import derivatives
+
+    wanted = results(evaluator(local, folder, NOTHING), folder)
+
+    def killing(*arguments: object) -> object:
+        os.kill(farm.workers[1].process, signal.SIGKILL)
+        return derivatives(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("tilefarm.exact.evaluate.derivatives", killing)
+    evaluate = evaluator(farm, folder, ALL)
+    evaluate(folder / "point", folder / "gradient")
+    assert (evaluate.losses, (folder / "gradient").read_bytes()) == wanted[0]
+
+
+def test_total_variation_is_part_of_loss_and_gradient(local: Executor, folder: Path) -> None:
+    """Against the slope between two points near each other."""
+    evaluate = evaluator(local, folder, NOTHING)
+    evaluate(folder / "point", folder / "gradient")
+    with_tv = np.fromfile(folder / "gradient", "<f4").astype(np.float64)
+    assert evaluate.losses.tv > 0
+    bare = WholeEvaluator(
+        local,
+        replace(SETTINGS, tv_weight=0.0),
+        targets(),
+        WholePicture("bare", SIZE, tuple(partition(SIZE, 32, FIELD)), folder / "content"),
+        NOTHING,
+        lambda done, total: None,
+    )
+    bare(folder / "point", folder / "gradient")
+    only_tv = with_tv - np.fromfile(folder / "gradient", "<f4")
+    pixels = np.fromfile(folder / "point", "<f4").reshape(SIZE.height, SIZE.width, 3).astype(np.float64)
+    direction = np.random.default_rng(3).normal(0, 1e-3, pixels.shape)
+
+    def tv(picture: np.ndarray) -> float:
+        return 1000 * 3e5 * 0.05 * float(sum((np.diff(picture, axis=a) ** 2).mean() for a in (0, 1)))
+
+    slope = (tv(pixels + direction) - tv(pixels - direction)) / 2
+    assert float(only_tv @ direction.ravel()) == pytest.approx(slope, rel=1e-3)
+    assert evaluate.losses.total - bare.losses.total == pytest.approx(tv(pixels), rel=1e-4)
+
+
+def test_verify_holds_and_notices_a_halo_that_is_too_small(local: Executor) -> None:
+    generator = np.random.default_rng(4)
+    picture, content = (generator.random((70, 130, 3), dtype=np.float32) for _ in range(2))
+    verdict = verify(local, SETTINGS, targets(), picture, content, 32, FIELD)
+    assert verdict.holds
+    assert (verdict.width, verdict.height, verdict.tile, verdict.halo) == (130, 70, 32, FIELD.halo)
+    assert verdict.gradient_rel_error < 5e-6
+    without = verify(local, SETTINGS, targets(), picture, content, 32, ReceptiveField(FIELD.stride, 4))
+    assert not without.holds
