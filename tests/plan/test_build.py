@@ -46,7 +46,8 @@ def test_print_scale_level_by_level(print_scale: RenderPlan) -> None:
 def test_the_work_of_print_scale(print_scale: RenderPlan) -> None:
     tiled = 4 * 4 + 7 * 6 + 13 * 10 + 25 * 19
     assert print_scale.tiles == 2 + 3 * tiled
-    assert print_scale.evaluated_pixels == 188 * 141 * 600 + 375 * 281 * 400 + tiled * 512 * 512 * 3 * 30
+    whole = (188 + 32) * (141 + 32) * 600 + (375 + 32) * (281 + 32) * 400  # with their reflected borders
+    assert print_scale.evaluated_pixels == whole + tiled * 512 * 512 * 3 * 30
 
 
 def test_rounds_and_iterations_are_the_jobs(make_job: MakeJob) -> None:

@@ -129,7 +129,9 @@ def test_memory_grows_with_the_largest_tile_the_batch_and_the_history(make_job: 
     assert batch_bytes(long_memory, plan, 1, low_precision=False) == pytest.approx(one + 512 * 512 * 2 * 12)
     assert needs(job, plan, 1, low_precision=False).worker_bytes == WORKER_BASE_BYTES + one
     small = build_plan(make_job({"width": 300}), Size(300, 200), [Size(900, 900)])
-    assert batch_bytes(job, small, 1, low_precision=False) == pytest.approx(one * 300 * 200 / 512**2)
+    assert batch_bytes(job, small, 1, low_precision=False) == pytest.approx(
+        one * (300 + 32) * (200 + 32) / 512**2
+    )
 
 
 def test_print_scale_in_numbers(make_job: MakeJob) -> None:

@@ -66,11 +66,10 @@ def test_whole_where_the_level_fits_in_one_tile(width: int, height: int, tile: i
         assert grid.tile == Size(tile, tile)
 
 
-def test_tiny_whole_levels_are_padded_to_what_the_network_needs() -> None:
+def test_whole_levels_have_a_reflected_border() -> None:
     grid = Grid.of(Size(1, 20), 512)
-    assert grid.tile == Size(32, 32)
-    assert grid.box(0).left == -15
-    assert grid.box(0).top == -6
+    assert grid.tile == Size(33, 52)
+    assert (grid.box(0).left, grid.box(0).top) == (-16, -16)
 
 
 def test_boxes_are_numbered_row_by_row() -> None:

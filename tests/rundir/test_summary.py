@@ -113,7 +113,7 @@ def test_the_plan_as_data(plan: RenderPlan) -> None:
     assert record["crop"] == [0, 0, 1280, 960]
     assert record["output"] == {"width": 896, "height": 672}
     assert record["tile_solves"] == 1 + 3 * (20 + 56)
-    pixels = 224 * 168 * 600 + 256 * 256 * 90 * (20 + 56)
+    pixels = (224 + 32) * (168 + 32) * 600 + 256 * 256 * 90 * (20 + 56)
     assert record["evaluated_megapixels"] == pytest.approx(pixels / 1e6, abs=0.05)
     assert [level["whole"] for level in record["levels"]] == [True, False, False]
     for level in record["levels"]:
