@@ -170,11 +170,6 @@ def make_troubled(folder: Path) -> Callable[[Weights, str, int], Worker]:
     return make
 
 
-def make_mixer(weights: Weights, device: str, threads: int) -> Worker:
-    """`make_worker` of a worker without a network."""
-    return Mixer()
-
-
 def opener(worker: Worker) -> Opener:
     """For `driver.render`: this worker, in this process."""
     return lambda weights, most: LocalExecutor(worker)

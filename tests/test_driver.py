@@ -222,7 +222,8 @@ def test_what_is_told_meanwhile(make_job: MakeJob) -> None:
     assert isinstance(events[0], RunStarted)
     assert isinstance(events[-1], RunFinished)
     assert not events[0].resumed
-    assert events[0].work == (64 * 0 + 50 * 38 * 600, 20 * 64 * 64 * 2 * 30)
+    # the whole level has a border of 16 pixels; tiles, two rounds of 30 steps
+    assert events[0].work == ((50 + 32) * (38 + 32) * 600, 20 * 64 * 64 * 2 * 30)
     tiles = [(event.level, event.round, event.tile) for event in events if isinstance(event, TileFinished)]
     assert tiles == [(0, 0, 0), *((1, number, tile) for number in (0, 1) for tile in range(20))]
     measured = [
