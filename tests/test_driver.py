@@ -20,7 +20,7 @@ from PIL import Image
 from tests import standins
 from tests.standins import Mixer, opener
 from tilefarm.driver import Outcome, render, run_folder
-from tilefarm.errors import TilefarmError
+from tilefarm.errors import JobError, TilefarmError
 from tilefarm.events import Event, PiecesProgress, RunFinished, RunStarted, TileFinished
 from tilefarm.execute.open import ExecutorChoice
 from tilefarm.execute.protocol import Executor
@@ -295,6 +295,18 @@ def test_a_damaged_output_is_written_again(make_job: MakeJob) -> None:
     job = load_job(job_file)
     assert not render(job, first.run, LOCAL, lambda event: None, no_executor).already_done
     assert first.outcome.output.read_bytes() == good
+
+
+def test_another_picture_in_the_outputs_place_is_not_overwritten(make_job: MakeJob) -> None:
+    """Two jobs that write the same file: the first one is not done any more, and says so."""
+    job_file = make_job(grain(100, 75))
+    first = submit(job_file)
+    variant = load_job(job_file, ["init=noise"])
+    render(variant, run_folder(variant, job_file.parent / "runs"), LOCAL, lambda event: None, opener(Mixer()))
+    before = first.outcome.output.read_bytes()
+    with pytest.raises(JobError, match="is no longer what"):
+        render(load_job(job_file), first.run, LOCAL, lambda event: None, no_executor)
+    assert first.outcome.output.read_bytes() == before
 
 
 def test_other_settings_are_another_run(make_job: MakeJob) -> None:

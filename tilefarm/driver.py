@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from tilefarm.events import Event, Listener, RunFinished, RunStarted
 from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Executor
-from tilefarm.files import write_text
+from tilefarm.files import checksum, write_text
 from tilefarm.integrity import is_intact
 from tilefarm.level import LevelRun
 from tilefarm.output.check import check_output
@@ -170,8 +171,9 @@ class _Session:
                 f"the network's weights have changed since {self._run.root} was started; "
                 "restore them, or remove that folder to start anew"
             )
-        required = estimate(self._prepared)
-        executor = self._opener(weights, most_workers(self._job, required))
+        here = self._choice.address is None  # a cluster's machines have their own memory
+        most = most_workers(self._job, estimate(self._prepared)) if here else sys.maxsize
+        executor = self._opener(weights, most)
         try:
             if started is None:
                 started = choose(self._prepared, executor.workers, weights)
@@ -225,6 +227,7 @@ class _Session:
         )
         line = Exported(
             path=str(output.path),
+            crc=checksum(output.path),
             bit_depth=output.bit_depth,
             dpi=output.dpi,
             seconds=time.monotonic() - begin,
@@ -248,11 +251,29 @@ class _Session:
 
 
 def _is_done(prepared: Prepared, run: RunDir, state: RunState) -> bool:
-    """Whether the output that this job asks for was written from the finished canvas and is still good."""
+    """Whether the output that this job asks for was written from the finished canvas and is still there.
+
+    A damaged file is written again. Raises JobError where there is another whole picture in its place: it
+    may be somebody's work.
+    """
     output = prepared.job.output
     wanted = (str(output.path), output.bit_depth, output.dpi)
-    if wanted not in [(line.path, line.bit_depth, line.dpi) for line in state.exports]:
+    exports = [line for line in state.exports if (line.path, line.bit_depth, line.dpi) == wanted]
+    if not exports or not output.path.exists():
         return False
+    if checksum(output.path) != exports[-1].crc:
+        if _is_a_picture(prepared):
+            raise JobError(
+                f"{output.path} is no longer what {run.root} wrote there; move it away, or choose another "
+                "output.path, and submit again: the finished picture is then written without rendering"
+            )
+        return False
+    return is_intact(run, state, prepared.plan.levels[-1])
+
+
+def _is_a_picture(prepared: Prepared) -> bool:
+    """Whether the output file is a whole picture of the right form, whatever it shows."""
+    output = prepared.job.output
     try:
         check_output(
             output.path,
@@ -263,4 +284,4 @@ def _is_done(prepared: Prepared, run: RunDir, state: RunState) -> bool:
         )
     except TilefarmError:
         return False
-    return is_intact(run, state, prepared.plan.levels[-1])
+    return True

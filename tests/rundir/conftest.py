@@ -20,7 +20,7 @@ _DEFAULTS: dict[type, dict[str, Any]] = {
     LevelStarted: {"canvas_crc": 1, "targets_crc": 2, "seconds": 0.5},
     TileDone: {"crc": 3, "loss_first": 9.0, "loss_last": 1.0, "rollbacks": 0, "attempts": 1},
     RoundDone: {"canvas_crc": 4, "loss_first": 8.0, "loss_last": 2.0, "seconds": 1.5},
-    Exported: {"path": "/a.tif", "bit_depth": 16, "dpi": 300.0, "seconds": 0.25},
+    Exported: {"path": "/a.tif", "crc": 7, "bit_depth": 16, "dpi": 300.0, "seconds": 0.25},
 }
 
 

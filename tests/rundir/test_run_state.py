@@ -29,7 +29,14 @@ lines = st.one_of(
         rollbacks=few,
         attempts=st.integers(1, 3),
     ),
-    st.builds(Exported, path=st.just("/a"), bit_depth=st.just(8), dpi=st.just(1.0), seconds=st.just(1.0)),
+    st.builds(
+        Exported,
+        path=st.just("/a"),
+        crc=st.just(7),
+        bit_depth=st.just(8),
+        dpi=st.just(1.0),
+        seconds=st.just(1.0),
+    ),
 )
 
 

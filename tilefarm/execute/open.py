@@ -27,6 +27,9 @@ def open_executor(
     `workers` None means as many as there is room for, at most `most`. Raises ClusterError and
     ResourceError. torch or ray are imported here and not before.
     """
+    # Waiting threads that sleep instead of spinning: measured 5% slower on an idle machine and 1.4 times
+    # faster beside another program. Read when torch is imported, here or by the workers that inherit it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if choice.kind == "local":
         from tilefarm.execute.local import LocalExecutor

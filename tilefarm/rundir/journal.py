@@ -78,6 +78,8 @@ class Exported(_Line):
 
     kind: Literal["exported"] = "exported"
     path: str
+    crc: int
+    """CRC-32 of the file's bytes."""
     bit_depth: int
     dpi: float
     seconds: float
