@@ -30,6 +30,10 @@ _Item = TypeVar("_Item")
 class _Work(Generic[_Item]):
     item: _Item
     failed_on: list[int] = field(default_factory=list)
+    given_out: int = 0
+    """When it was last given to a worker, counted in calls."""
+    life: int = 0
+    """How often that worker had died by then."""
 
 
 class Dispatcher(Generic[_Item]):
@@ -53,6 +57,8 @@ class Dispatcher(Generic[_Item]):
         self._name = name
         self._again: deque[_Work[_Item]] = deque()
         self._running: dict[Any, tuple[_Work[_Item], int]] = {}
+        self._calls = 0
+        self._deaths = [0] * len(actors)
         self._probes: dict[Any, int] = {}
         self._down_since: dict[int, float] = {}
 
@@ -105,19 +111,29 @@ class Dispatcher(Generic[_Item]):
                         self._again.appendleft(work)
                         return
                     worker = home
+            self._calls += 1
+            work.given_out = self._calls
+            work.life = self._deaths[worker]
             self._running[self._call(self._actors[worker], work.item)] = (work, worker)
             load[worker] += 1
 
     def _failed(self, work: _Work[_Item], worker: int, error: RayError) -> None:
+        if isinstance(error, RayTaskError):
+            self._blame(work, worker, error)
+        elif work.life == self._deaths[worker]:  # the process is gone: its oldest call was the one that ran
+            self._deaths[worker] += 1  # what waited behind it fails too, some of it later, without blame
+            queue = [other for other, owner in self._running.values() if owner == worker]
+            self._blame(min([work, *queue], key=lambda each: each.given_out), worker, error)
+            self._down_since[worker] = time.monotonic()
+            self._probe(worker)
+        self._again.append(work)
+
+    def _blame(self, work: _Work[_Item], worker: int, error: RayError) -> None:
         work.failed_on.append(worker)
         if len(work.failed_on) >= MAX_ATTEMPTS:
             raise TileFailedError(
                 f"{self._name(work.item)} failed {MAX_ATTEMPTS} times, the last time with: {last_line(error)}"
             ) from error
-        self._again.append(work)
-        if not isinstance(error, RayTaskError) and worker not in self._down_since:  # the process is gone
-            self._down_since[worker] = time.monotonic()
-            self._probe(worker)
 
     def _probe(self, worker: int) -> None:
         self._probes[self._actors[worker].alive.remote()] = worker
