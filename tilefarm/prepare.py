@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,7 +53,7 @@ def prepare(job: Job) -> Prepared:
     paths = [job.content, *(style.image for style in job.styles)]
     pictures = []
     for label, path in zip(labels, paths, strict=True):
-        picture = collect(lambda label=label, path=path: _readable(path, label))  # type: ignore[misc]
+        picture = collect(partial(_readable, path, label))
         if picture is not None:
             pictures.append(picture)
     if problems:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TypeVar
 
 from tilefarm.errors import StoppedError, TileFailedError, TilefarmError
@@ -48,7 +49,7 @@ class LocalExecutor:
             with _Ticker(self._worker, on_progress):
                 solutions, attempts = _attempt(
                     f"tile {batch.tasks[0].index}",
-                    lambda batch=batch: self._worker.solve(settings, targets, batch),  # type: ignore[misc]
+                    partial(self._worker.solve, settings, targets, batch),
                 )
             yield BatchDone(batch.index, solutions, attempts)
 
@@ -57,7 +58,7 @@ class LocalExecutor:
         for task in tasks:
             measurement, _ = _attempt(
                 f"piece {task.index}",
-                lambda task=task: self._worker.measure(settings, task),  # type: ignore[misc]
+                partial(self._worker.measure, settings, task),
             )
             yield measurement
 
@@ -68,7 +69,7 @@ class LocalExecutor:
         for task in tasks:
             sums, _ = _attempt(
                 f"piece {task.index}",
-                lambda task=task: self._worker.piece_sums(settings, keep, task),  # type: ignore[misc]
+                partial(self._worker.piece_sums, settings, keep, task),
             )
             yield sums
 
@@ -79,7 +80,7 @@ class LocalExecutor:
         for task in tasks:
             gradient, _ = _attempt(
                 f"piece {task.index}",
-                lambda task=task: self._worker.piece_gradient(settings, keep, slopes, task),  # type: ignore[misc]
+                partial(self._worker.piece_gradient, settings, keep, slopes, task),
             )
             yield gradient
 

@@ -70,14 +70,24 @@ def solve_tiles(
         callback=report,
     )
     _check_started(tasks, minimum, settings)
-    images = _pictures(minimum.x.view(start.shape))
     seconds = (time.monotonic() - begin) / len(tasks)
+    return _solutions(tasks, minimum, _pictures(minimum.x.view(start.shape)), first[0], last[0], seconds)
+
+
+def _solutions(
+    tasks: Sequence[TileTask],
+    minimum: Minimum,
+    images: Sequence[Picture],
+    first: BatchLosses,
+    last: BatchLosses,
+    seconds: float,
+) -> list[TileSolution]:
     return [
         TileSolution(
             index=task.index,
             image=images[position],
-            first=first[0].of_tile(position),
-            last=last[0].of_tile(position),
+            first=first.of_tile(position),
+            last=last.of_tile(position),
             iterations=minimum.iterations[position],
             rollbacks=minimum.rollbacks[position],
             seconds=seconds,
