@@ -67,6 +67,7 @@ class Mixer:
             process=os.getpid(),
             node="here",
             version=tilefarm.__version__,
+            memory_bytes=2**33,
         )
 
     def solve(

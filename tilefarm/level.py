@@ -102,7 +102,9 @@ class LevelRun:
             path = tools.run.style(self._index, number)
             write_content(picture, Box.of(picture.size), size, path)
             if job.objective.style_target == "crop":
-                styles.append(Pieces.centred(path, size, self._level.grid.tile))
+                side = job.tiles.size
+                tile = Size(side, side) if self._level.pieces else self._level.grid.tile
+                styles.append(Pieces.centred(path, size, tile))
             else:
                 styles.append(Pieces.of(path, size, job.tiles.size, field))
         total = content.count + sum(pieces.count for pieces in styles)

@@ -66,8 +66,7 @@ def prepare(job: Job) -> Prepared:
 
 def most_workers(job: Job, required: Needs) -> int:
     """How many worker processes the memory budget allows. Raises ResourceError for none, or too few."""
-    available = psutil.virtual_memory().available
-    budget = round(available * _SHARE_OF_MEMORY) if job.compute.memory == "auto" else job.compute.memory
+    budget = memory_budget(job, psutil.virtual_memory().available)
     count = max(0, budget - required.driver_bytes) // required.worker_bytes
     wanted = 1 if job.compute.workers == "auto" else job.compute.workers
     if count < wanted:
@@ -79,6 +78,11 @@ def most_workers(job: Job, required: Needs) -> int:
             "or raise compute.memory"
         )
     return count
+
+
+def memory_budget(job: Job, free: int) -> int:
+    """What driver and workers may use of a machine with so much free memory, in bytes."""
+    return round(free * _SHARE_OF_MEMORY) if job.compute.memory == "auto" else job.compute.memory
 
 
 def check_disk(root: Path, required: Needs) -> None:

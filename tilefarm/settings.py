@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import platform
+from collections import Counter
 from collections.abc import Sequence
 
 import tilefarm
-from tilefarm.execute.protocol import WorkerInfo
-from tilefarm.plan.estimate import batch_bytes
-from tilefarm.prepare import Prepared
+from tilefarm.execute.protocol import Keep, WorkerInfo
+from tilefarm.plan.build import LevelPlan
+from tilefarm.plan.estimate import (
+    DRIVER_BYTES,
+    WORKER_BASE_BYTES,
+    batch_bytes,
+    content_bytes,
+    graph_bytes,
+    optimizer_bytes,
+)
+from tilefarm.prepare import Prepared, memory_budget
 from tilefarm.rundir.journal import Started
 from tilefarm.solve.contract import Precision, SolverSettings, Weights
 from tilefarm.spec.model import Job
@@ -48,6 +58,44 @@ def solver_settings(job: Job, started: Started) -> SolverSettings:
         tv_weight=objective.tv_weight,
         history=job.optimizer.history,
     )
+
+
+def choose_keep(
+    prepared: Prepared, level: LevelPlan, workers: Sequence[WorkerInfo], precision: Precision
+) -> Keep:
+    """What the exact method keeps in memory between evaluations and passes: all that the budget allows.
+
+    Content features first: they save two forward passes of every evaluation, graphs one. On the driver's
+    machine graphs leave room for the optimizer's files, which the system keeps in memory while it can. What
+    is not kept is computed again; the result is the same.
+    """
+    job, low = prepared.job, precision == "bfloat16"
+    most = -(-len(level.pieces) // len(workers))
+    content = content_bytes(job, level, low)
+    contents = min(most, _room(prepared, workers, precision, 0) // max(1, content))
+    room = _room(prepared, workers, precision, optimizer_bytes(job, level)) - contents * content
+    graphs = min(most, max(0, room) // graph_bytes(job, level, low))
+    return Keep(graphs, contents)
+
+
+def _room(prepared: Prepared, workers: Sequence[WorkerInfo], precision: Precision, reserved: int) -> int:
+    """Bytes that the worker with the least memory has beside what it needs to work at all.
+
+    `reserved`: bytes to leave free on the driver's machine.
+    """
+    job = prepared.job
+    work = batch_bytes(job, prepared.plan, 1, precision == "bfloat16")
+    crowd = Counter(worker.node for worker in workers)
+    rooms = []
+    for worker in workers:
+        if worker.gpu_bytes is not None:
+            rooms.append(round(worker.gpu_bytes * _SHARE_OF_GPU) - work)
+        else:
+            budget = memory_budget(job, worker.memory_bytes)
+            if worker.node == platform.node():
+                budget -= DRIVER_BYTES + reserved
+            rooms.append(budget // crowd[worker.node] - WORKER_BASE_BYTES - work)
+    return max(0, min(rooms))
 
 
 def _batch(prepared: Prepared, workers: Sequence[WorkerInfo], precision: Precision) -> int:

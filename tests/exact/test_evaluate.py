@@ -34,7 +34,7 @@ SETTINGS = SolverSettings(
     history=5,
 )
 FIELD = receptive_field("vgg19", "relu3_1")
-NOTHING, ALL = Keep(graphs=0, content=False), Keep(graphs=100, content=True)
+NOTHING, ALL = Keep(graphs=0, contents=0), Keep(graphs=100, contents=100)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_the_same_bytes_whatever_is_kept_and_wherever_it_is_done(
     wanted = results(evaluator(local, folder, NOTHING), folder)
     assert wanted[0] != wanted[1]
     for executor in (local, farm):
-        for keep in (NOTHING, Keep(graphs=1, content=True), ALL):
+        for keep in (NOTHING, Keep(graphs=1, contents=1), Keep(graphs=2, contents=100), ALL):
             assert results(evaluator(executor, folder, keep), folder) == wanted
 
 

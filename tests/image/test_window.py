@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tilefarm.errors import TilefarmError
 from tilefarm.geometry import Box, Size
-from tilefarm.image.window import open_raw, raw_bytes, read_window, reflect_indices
+from tilefarm.image.window import copy_window, open_raw, raw_bytes, read_window, reflect_indices
 
 
 @settings(deadline=None)
@@ -96,3 +96,16 @@ def test_a_canvas_of_another_length_is_refused(tmp_path: Path, length: int) -> N
 def test_a_missing_canvas_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(TilefarmError, match=r"none\.raw is missing"):
         open_raw(tmp_path / "none.raw", Size(3, 2))
+
+
+@given(st.integers(1, 12), st.integers(1, 700), st.integers(-20, 20), st.integers(-20, 20))
+@settings(deadline=None, max_examples=30)
+def test_a_copied_window_is_the_window(
+    tmp_path_factory: pytest.TempPathFactory, width: int, height: int, left: int, top: int
+) -> None:
+    folder = tmp_path_factory.mktemp("copy")
+    size, box = Size(width, height), Box(left, top, left + 9, top + 600)
+    picture = np.random.default_rng(1).random((height, width, 3), dtype=np.float32)
+    picture.tofile(folder / "source.f32")
+    copy_window(folder / "source.f32", size, box, folder / "target.f32")
+    np.testing.assert_array_equal(open_raw(folder / "target.f32", box.size), read_window(picture, box))

@@ -79,7 +79,7 @@ def test_rounds_and_iterations_are_the_jobs(make_job: MakeJob) -> None:
 
 def test_the_exact_method_paints_whole_levels_in_pieces(make_job: MakeJob) -> None:
     plan = build_plan(make_job({"width": 1500}, method="exact"), Size(1200, 900), [STYLE])
-    # cores of 512, and a last one that is too thin for the network's stride of 16 joins its neighbour
+    # with the border 782x594 and 1532x1157: cores of at most 512 and the less than 16 that is left over
     assert [
         (str(level.size), len(level.pieces), level.rounds, level.iterations) for level in plan.levels
     ] == [
@@ -88,12 +88,21 @@ def test_the_exact_method_paints_whole_levels_in_pieces(make_job: MakeJob) -> No
         ("750x562", 2 * 2, 1, 200),
         ("1500x1125", 3 * 3, 1, 100),
     ]
+    assert plan.levels[-1].grid.box(0) == Box(-16, -16, 1516, 1141)
     halo = 80
-    columns = [(0, 512 + halo), (512 - halo, 1024 + halo), (1024 - halo, 1500)]
-    rows = [(0, 512 + halo), (512 - halo, 1024 + halo), (1024 - halo, 1125)]
+    columns = [(0, 496 + halo), (496 - halo, 1008 + halo), (1008 - halo, 1532)]
+    rows = [(0, 384 + halo), (384 - halo, 768 + halo), (768 - halo, 1157)]
     crops = sum(b - a for a, b in columns) * sum(b - a for a, b in rows)
-    assert plan.levels[-1].evaluated_pixels == crops * 100
+    assert plan.levels[-1].evaluated_pixels == crops * 101  # one more, where the steps begin
     assert plan.tiles == 1 + 1 + 4 + 9
+
+
+@pytest.mark.parametrize("content", [Size(1001, 17), Size(1, 900), Size(6001, 4499)])
+def test_the_exact_method_takes_any_size(make_job: MakeJob, content: Size) -> None:
+    level = build_plan(make_job(method="exact"), content, [STYLE]).levels[-1]
+    window = Size(content.width + 32, content.height + 32)
+    assert (level.size, level.grid.tile) == (content, window)
+    assert sum(piece.core.size.pixels for piece in level.pieces) == window.pixels
 
 
 def test_a_level_is_tiled_as_soon_as_one_side_is_longer_than_a_tile(make_job: MakeJob) -> None:

@@ -107,7 +107,7 @@ def tiled(
     graphs: int = 0,
 ) -> tuple[float, Picture]:
     """Loss and gradient of the whole picture by the two passes."""
-    solver = PieceSolver(network, settings, graphs, keep_content=True)
+    solver = PieceSolver(network, settings, graphs, contents=100)
 
     def cut(picture: Picture, box: Box) -> Picture:
         return picture[box.top : box.bottom, box.left : box.right]
@@ -223,7 +223,7 @@ def test_other_layer_sets(
 
 
 def test_a_worker_that_lost_its_state_says_so(network: FeatureNetwork) -> None:
-    solver = PieceSolver(network, SETTINGS, 1, keep_content=True)
+    solver = PieceSolver(network, SETTINGS, 1, contents=100)
     picture = smooth_picture(64, 64, 1)
     without_content = PieceTask(3, "level", Box(0, 0, 64, 64), picture, None)
     assert solver.statistics(without_content) == MissingState(3)

@@ -10,7 +10,7 @@ from tilefarm.canvas.total_variation import add_gradient, total_variation
 from tilefarm.execute.protocol import Executor, Keep
 from tilefarm.files import reserve, zero
 from tilefarm.geometry import Box, Size
-from tilefarm.image.window import open_raw, raw_bytes
+from tilefarm.image.window import open_raw, raw_bytes, read_window
 from tilefarm.plan.halo import Piece
 from tilefarm.solve.contract import (
     OVERALL_SCALE,
@@ -19,7 +19,6 @@ from tilefarm.solve.contract import (
     LevelTargets,
     Losses,
     MissingState,
-    Picture,
     PieceTask,
     SolverSettings,
 )
@@ -39,7 +38,9 @@ class WholePicture:
     size: Size
     pieces: tuple[Piece, ...]
     content: Path
-    """The raw content at this size."""
+    """The raw content, of this size without the border."""
+    border: int = 0
+    """Pixels of reflection on every side that the picture has and the file of its content lacks."""
 
 
 class WholeEvaluator:
@@ -61,7 +62,7 @@ class WholeEvaluator:
         self._picture = picture
         self._keep = keep
         self._on_piece = on_piece
-        self._content_is_kept = False
+        self._held_contents: set[int] = set()
         self.losses = Losses(0.0, 0.0, 0.0, 0.0)
         """Of the last evaluation."""
         self.sums = WholeSums()
@@ -70,47 +71,46 @@ class WholeEvaluator:
     def __call__(self, point: Path, gradient: Path) -> float:
         """Evaluate at the raw picture `point`; the gradient is written to the raw file `gradient`."""
         try:
-            held = self._sum(point, everything=not self._content_is_kept)
+            graphs = self._sum(point)
         except _StateLostError:
-            held = self._sum(point, everything=True)
-        self._content_is_kept = self._keep.content
+            self._held_contents = set()
+            graphs = self._sum(point)
         tv = total_variation(point, self._picture.size)
         self.losses = whole_losses(self._settings, self._targets, self.sums, tv)
         slopes = derivatives(self._settings, self._targets, self.sums)
         try:
-            self._add_gradients(point, gradient, slopes, held)
+            self._add_gradients(point, gradient, slopes, graphs)
         except _StateLostError:
-            self._add_gradients(point, gradient, slopes, None)
+            self._held_contents = set()
+            self._add_gradients(point, gradient, slopes, set())
         weight = OVERALL_SCALE * self._settings.tv_weight * TV_SCALE
         if weight:
             add_gradient(point, self._picture.size, gradient, weight)
         return self.losses.total
 
-    def _sum(self, point: Path, *, everything: bool) -> set[int]:
-        """Pass 1; returns the pieces whose graphs are kept. `everything`: send the content too."""
+    def _sum(self, point: Path) -> set[int]:
+        """Pass 1; returns the pieces whose graphs are kept."""
         self.sums = WholeSums()
-        held = set()
-        send_content = everything or not self._keep.content
-        tasks = self._tasks(point, lambda index: True, lambda index: send_content)
+        graphs, contents = set(), set()
+        tasks = self._tasks(point, graphs=set(), contents=self._held_contents)
         for part in self._executor.piece_sums(self._settings, self._keep, tasks):
             if isinstance(part, MissingState):
                 raise _StateLostError
             self.sums.add(part)
             if part.holds_graph:
-                held.add(part.index)
+                graphs.add(part.index)
+            if part.holds_content:
+                contents.add(part.index)
             self._on_piece(part.index + 1, 2 * len(self._picture.pieces))
-        return held
+        self._held_contents = contents
+        return graphs
 
-    def _add_gradients(self, point: Path, gradient: Path, slopes: Derivatives, held: set[int] | None) -> None:
-        """Pass 2: every piece's gradient, halo included, added in order. `held` None: nothing is kept."""
+    def _add_gradients(self, point: Path, gradient: Path, slopes: Derivatives, graphs: set[int]) -> None:
+        """Pass 2: every piece's gradient, halo included, added in order. Pieces in `graphs` need no crop."""
         size, count = self._picture.size, len(self._picture.pieces)
         reserve(gradient, raw_bytes(size))
         zero(gradient)
-        send_crop = (lambda index: True) if held is None else (lambda index: index not in held)
-        send_content = (
-            (lambda index: True) if held is None or not self._keep.content else (lambda index: False)
-        )
-        tasks = self._tasks(point, send_crop, send_content)
+        tasks = self._tasks(point, graphs, graphs | self._held_contents)
         for part in self._executor.piece_gradients(self._settings, self._keep, slopes, tasks):
             if isinstance(part, MissingState):
                 raise _StateLostError
@@ -121,19 +121,17 @@ class WholeEvaluator:
             del pixels
             self._on_piece(count + part.index + 1, 2 * count)
 
-    def _tasks(
-        self, point: Path, send_crop: Callable[[int], bool], send_content: Callable[[int], bool]
-    ) -> Iterator[PieceTask]:
-        for index, piece in enumerate(self._picture.pieces):
+    def _tasks(self, point: Path, graphs: set[int], contents: set[int]) -> Iterator[PieceTask]:
+        """The pieces in order; those in `graphs` without their crop, those in `contents` without content."""
+        picture, border = self._picture, self._picture.border
+        inner = Size(picture.size.width - 2 * border, picture.size.height - 2 * border)
+        for index, piece in enumerate(picture.pieces):
+            crop = piece.crop
+            place = Box(crop.left - border, crop.top - border, crop.right - border, crop.bottom - border)
             yield PieceTask(
                 index=index,
-                level=self._picture.key,
+                level=picture.key,
                 core=piece.core_in_crop,
-                crop=self._cut(point, piece.crop) if send_crop(index) else None,
-                content=self._cut(self._picture.content, piece.crop) if send_content(index) else None,
+                crop=None if index in graphs else read_window(open_raw(point, picture.size), crop),
+                content=None if index in contents else read_window(open_raw(picture.content, inner), place),
             )
-
-    def _cut(self, path: Path, box: Box) -> Picture:
-        pixels = open_raw(path, self._picture.size)
-        cut: Picture = pixels[box.top : box.bottom, box.left : box.right].copy()
-        return cut

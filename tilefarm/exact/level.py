@@ -4,58 +4,42 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
 
 from tilefarm.events import PiecesProgress, RoundFinished, StepsProgress
 from tilefarm.exact.evaluate import WholeEvaluator, WholePicture
 from tilefarm.exact.optimizer import FileLbfgs
-from tilefarm.execute.protocol import Keep
 from tilefarm.files import checksum, replacing
+from tilefarm.geometry import Box
+from tilefarm.image.window import copy_window
 from tilefarm.plan.build import LevelPlan
-from tilefarm.plan.estimate import content_bytes, graph_bytes
+from tilefarm.plan.grid import BORDER
 from tilefarm.rounds import RunTools
 from tilefarm.rundir.journal import RoundDone
+from tilefarm.settings import choose_keep
 from tilefarm.solve.contract import LevelTargets
-
-KEEP_BYTES = 2 * 2**30
-"""Of each worker, for graphs between the passes and for content features: a constant, so that memory
-does not grow with the picture."""
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-
-
-def choose_keep(tools: RunTools, level: LevelPlan) -> Keep:
-    """Content features first: they save a forward pass of every evaluation. Graphs with what is left."""
-    job = tools.prepared.job
-    low = tools.settings.precision == "bfloat16"
-    content = content_bytes(job, level, low) // len(tools.executor.workers)
-    fits = content <= KEEP_BYTES
-    left = KEEP_BYTES - (content if fits else 0)
-    return Keep(graphs=left // graph_bytes(job, level, low), content=fits)
 
 
 def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> None:
     """Run the level's optimizer to its end, from its last committed iteration, and put the level on record.
 
-    The canvas holds the starting picture until then, and the result after.
+    What is optimised is the level with its reflected border; the canvas, which has none, holds the starting
+    picture until then, and the result after.
     """
     begin = time.monotonic()
     run, canvas = tools.run, tools.run.canvas(level.index)
-    picture = WholePicture(targets.key, level.size, level.pieces, run.content(level.index))
+    window = level.grid.tile
+    picture = WholePicture(targets.key, window, level.pieces, run.content(level.index), BORDER)
 
     def on_piece(done: int, total: int) -> None:
         tools.listen(PiecesProgress(level.index, "evaluating", done, total))
 
-    evaluate = WholeEvaluator(
-        tools.executor, tools.settings, targets, picture, choose_keep(tools, level), on_piece
-    )
-    length = level.size.pixels * 3
+    keep = choose_keep(tools.prepared, level, tools.executor.workers, tools.settings.precision)
+    evaluate = WholeEvaluator(tools.executor, tools.settings, targets, picture, keep, on_piece)
+    length = window.pixels * 3
     history = min(tools.settings.history, level.iterations)
     optimizer = FileLbfgs(run.optimizer(level.index), length, history, evaluate)
     if not optimizer.resume():
-        optimizer.start(lambda path: _copy(canvas, path))
+        optimizer.start(lambda path: copy_window(canvas, level.size, level.grid.box(0), path))
     while optimizer.state.iteration + optimizer.state.rollbacks < level.iterations:
         if not optimizer.step():
             break
@@ -71,7 +55,8 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
             )
         )
     with replacing(canvas) as temporary:
-        shutil.copyfile(optimizer.point, temporary)
+        inside = Box(BORDER, BORDER, BORDER + level.size.width, BORDER + level.size.height)
+        copy_window(optimizer.point, window, inside, temporary)
     state = optimizer.state
     line = RoundDone(
         level=level.index,

@@ -14,9 +14,9 @@ from tilefarm.execute.protocol import Executor, Keep
 from tilefarm.geometry import Box, Size
 from tilefarm.image.resize import write_content
 from tilefarm.image.window import open_raw, read_window
+from tilefarm.plan.grid import BORDER
 from tilefarm.plan.halo import Piece, ReceptiveField, partition, receptive_field
 from tilefarm.plan.layers import deepest_of
-from tilefarm.plan.pyramid import MINIMUM_SIDE
 from tilefarm.prepare import Prepared
 from tilefarm.rundir.journal import Started
 from tilefarm.settings import solver_settings
@@ -59,20 +59,18 @@ def verify_job(prepared: Prepared, executor: Executor, started: Started, number:
     """Compare on a level of a job (None: the finest), or on its middle where the level is too large.
 
     The picture is the level's content with some noise, so that every term has a gradient. Raises JobError
-    for a level that does not exist or that the exact method cannot paint.
+    for a level that does not exist.
     """
     levels, job = prepared.plan.levels, prepared.job
     if number is not None and not 1 <= number <= len(levels):
         raise JobError(f"--level must be 1 to {len(levels)} for this job, got {number}")
     level = levels[-1 if number is None else number - 1]
-    if level.size.short_side < MINIMUM_SIDE:
-        raise JobError(f"the level is {level.size}, too thin for the exact method; choose a finer --level")
     settings = solver_settings(job, started)
     field = receptive_field(job.network.name, deepest_of(job))
     with tempfile.TemporaryDirectory(prefix="tilefarm-verify-") as name:
         folder = Path(name)
         write_content(prepared.content, prepared.plan.crop, level.size, folder / "level.f32")
-        window = _middle(level.size)
+        window = _window(level.size)
         content = read_window(open_raw(folder / "level.f32", level.size), window)
         content.tofile(folder / "content.f32")
         grams = []
@@ -95,11 +93,11 @@ def verify_job(prepared: Prepared, executor: Executor, started: Started, number:
     return verify(executor, settings, targets, picture, content, core, field)
 
 
-def _middle(level: Size) -> Box:
-    """The whole level, or the part in its middle that can be evaluated untiled."""
+def _window(level: Size) -> Box:
+    """The whole level with its reflected border, or the part in its middle that can be evaluated untiled."""
     factor = min(1.0, (LARGEST_PIXELS / level.pixels) ** 0.5)
-    width = max(MINIMUM_SIDE, min(level.width, int(level.width * factor)))
-    height = max(MINIMUM_SIDE, min(level.height, int(level.height * factor)))
+    width = max(1, int(level.width * factor)) + 2 * BORDER
+    height = max(1, int(level.height * factor)) + 2 * BORDER
     left, top = (level.width - width) // 2, (level.height - height) // 2
     return Box(left, top, left + width, top + height)
 
@@ -132,7 +130,7 @@ def verify(
                 settings,
                 targets,
                 WholePicture(label, size, pieces, folder / "content.f32"),
-                Keep(graphs=0, content=True),
+                Keep(graphs=0, contents=len(pieces)),
                 _ignore,
             )
             evaluate(folder / "point.f32", folder / f"{label}.f32")

@@ -45,12 +45,12 @@ class BatchDone:
 
 @dataclass(frozen=True)
 class Keep:
-    """What a worker may keep of the exact method's pieces, by its memory."""
+    """How many of its pieces of the exact method a worker may keep in memory."""
 
     graphs: int
-    """Pieces whose graph stays between the two passes of an evaluation."""
-    content: bool
-    """Whether content features stay for the whole level."""
+    """Pieces whose graph stays between the two passes of an evaluation: saves a forward pass."""
+    contents: int
+    """Pieces whose content features stay for the whole level: saves a forward pass in each pass."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ class WorkerInfo:
     node: str
     version: str
     """Of tilefarm."""
+    memory_bytes: int
+    """Free on its node when it started."""
 
 
 class Worker(Protocol):

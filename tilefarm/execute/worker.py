@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 
+import psutil
 import torch
 
 import tilefarm
@@ -55,6 +56,7 @@ class TileWorker:
             process=os.getpid(),
             node=platform.node(),
             version=tilefarm.__version__,
+            memory_bytes=psutil.virtual_memory().available,
         )
 
     def solve(
@@ -105,6 +107,6 @@ class TileWorker:
     def _piece_solver(self, settings: SolverSettings, keep: Keep) -> PieceSolver:
         network = self._ready(settings)
         if self._pieces is None or self._keep != keep:
-            self._pieces = PieceSolver(network, settings, keep.graphs, keep.content)
+            self._pieces = PieceSolver(network, settings, keep.graphs, keep.contents)
             self._keep = keep
         return self._pieces

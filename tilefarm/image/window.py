@@ -14,6 +14,9 @@ from tilefarm.geometry import Box, Size
 CHANNELS = 3
 RAW_DTYPE = np.dtype("<f4")
 
+_ROWS = 256
+"""Of a band: what `copy_window` has in memory at a time."""
+
 RawCanvas = np.memmap[Any, np.dtype[np.float32]]
 
 
@@ -37,6 +40,15 @@ def open_raw(path: Path, size: Size, mode: Literal["r", "r+"] = "r") -> RawCanva
             "remove the run folder and submit the job again"
         )
     return np.memmap(path, dtype=RAW_DTYPE, mode=mode, shape=(size.height, size.width, CHANNELS))
+
+
+def copy_window(source: Path, size: Size, box: Box, target: Path) -> None:
+    """Write the window `box` of the endlessly reflected raw canvas `source` as a raw canvas, band by band."""
+    picture = open_raw(source, size)
+    with target.open("wb") as file:
+        for top in range(box.top, box.bottom, _ROWS):
+            bottom = min(top + _ROWS, box.bottom)
+            file.write(read_window(picture, Box(box.left, top, box.right, bottom)).data)
 
 
 def reflect_indices(start: int, stop: int, length: int) -> NDArray[np.int64]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tilefarm.errors import JobError
 from tilefarm.geometry import Box, Size
-from tilefarm.plan.grid import Grid
+from tilefarm.plan.grid import AxisGrid, Grid
 from tilefarm.plan.halo import Piece, partition, receptive_field
 from tilefarm.plan.layers import deepest_of
-from tilefarm.plan.pyramid import MINIMUM_SIDE, pyramid, style_size
+from tilefarm.plan.pyramid import pyramid, style_size
 from tilefarm.spec.model import Job
 
 
@@ -27,7 +26,8 @@ class LevelPlan:
     styles: tuple[Size, ...]
     """The size of each style picture at this level."""
     pieces: tuple[Piece, ...] = ()
-    """Of the exact method: the level's cores and crops. Empty where the level is painted in tiles."""
+    """Of the exact method: cores and crops of the grid's one window, the level with its reflected border.
+    Empty where the window is evaluated at once, or where the level is painted in tiles."""
 
     @property
     def size(self) -> Size:
@@ -38,7 +38,7 @@ class LevelPlan:
     def evaluated_pixels(self) -> int:
         """Pixels that go forward and backward through the network on this level, all steps together."""
         if self.pieces:
-            return sum(piece.crop.size.pixels for piece in self.pieces) * self.iterations
+            return sum(piece.crop.size.pixels for piece in self.pieces) * (self.iterations + 1)
         return self.grid.tiles * self.grid.tile.pixels * self.rounds * self.iterations
 
     @property
@@ -73,15 +73,18 @@ def build_plan(job: Job, content: Size, styles: Sequence[Size]) -> RenderPlan:
     """The plan for a job whose content and style pictures have these sizes (orientation applied).
 
     Levels that fit in one tile are solved whole with `pyramid.iterations`. Larger ones are painted tile
-    by tile with `tiles.rounds` rounds of `tiles.iterations`, or, by the exact method, as a whole in
-    pieces, with `pyramid.iterations`.
+    by tile with `tiles.rounds` rounds of `tiles.iterations`, or, by the exact method, as a whole too,
+    evaluated in pieces, with `pyramid.iterations`.
     """
     target = job.output.target(content)
     levels = []
     for index, size in enumerate(pyramid(target.size, job.pyramid.smallest)):
         grid = Grid.of(size, job.tiles.size)
         tiled = not grid.is_whole and job.method == "feathered"
-        pieces = _pieces(job, size) if not grid.is_whole and job.method == "exact" else ()
+        pieces: tuple[Piece, ...] = ()
+        if not grid.is_whole and job.method == "exact":
+            grid = Grid(AxisGrid.whole(size.width), AxisGrid.whole(size.height))
+            pieces = _pieces(job, grid.tile)
         levels.append(
             LevelPlan(
                 index=index,
@@ -98,11 +101,6 @@ def build_plan(job: Job, content: Size, styles: Sequence[Size]) -> RenderPlan:
     return RenderPlan(content, target.crop, target.size, tuple(levels))
 
 
-def _pieces(job: Job, level: Size) -> tuple[Piece, ...]:
-    """Cores of a tile's size with the whole halo. Raises JobError where the network cannot see the level."""
-    if level.short_side < MINIMUM_SIDE:
-        raise JobError(
-            f"method: exact needs at least {MINIMUM_SIDE} pixels on the shorter side, and a level of this "
-            f"picture has {level}; use method: feathered"
-        )
-    return tuple(partition(level, job.tiles.size, receptive_field(job.network.name, deepest_of(job))))
+def _pieces(job: Job, window: Size) -> tuple[Piece, ...]:
+    """Cores of about a tile's size with the whole halo."""
+    return tuple(partition(window, job.tiles.size, receptive_field(job.network.name, deepest_of(job))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tilefarm.geometry import Size
@@ -63,57 +64,66 @@ def batch_bytes(job: Job, plan: RenderPlan, batch: int, low_precision: bool) -> 
 
 
 def graph_bytes(job: Job, level: LevelPlan, low_precision: bool) -> int:
-    """Memory that the graph of one piece takes between the exact method's passes."""
+    """Memory that the graph of a level's largest piece takes between the exact method's passes."""
     item = 2 if low_precision else 4
-    kept = activation_bytes(job.network.name, deepest_of(job), item)
+    kept = kept_bytes(job.network.name, deepest_of(job), item) + _CHANNELS * _FLOAT
     return round(max(piece.crop.size.pixels for piece in level.pieces) * kept)
 
 
 def content_bytes(job: Job, level: LevelPlan, low_precision: bool) -> int:
-    """Memory of the content's features of a whole level."""
+    """Memory of the content's features of a level's largest piece."""
     item = 2 if low_precision else 4
     wanted = {name for name, weight in job.objective.content_layers if weight}
-    cells = 1.0
-    values = 0.0
-    for stage in stages_to(job.network.name, deepest_of(job)):
-        if not isinstance(stage, Convolution):
-            cells /= 4
-        elif stage.output in wanted:
-            values += stage.channels_out * cells
-    return round(values * item * level.size.pixels)
+    values = sum(
+        stage.channels_out * share
+        for stage, share in _convolutions(job.network.name, deepest_of(job))
+        if stage.output in wanted
+    )
+    return round(values * item * max(piece.core.size.pixels for piece in level.pieces))
 
 
 def evaluation_flop(network: str, deepest: str) -> float:
     """Operations per pixel of one forward and backward pass: two per multiply-add, twice the forward's."""
-    forward = 0.0
-    cells = 1.0
-    for stage in stages_to(network, deepest):
-        if isinstance(stage, Convolution):
-            forward += 2 * 9 * stage.channels_in * stage.channels_out * cells
-        else:
-            cells /= 4
+    forward = sum(
+        2 * 9 * stage.channels_in * stage.channels_out * share
+        for stage, share in _convolutions(network, deepest)
+    )
     return 2 * forward
 
 
 def activation_bytes(network: str, deepest: str, item: int) -> float:
-    """Bytes per pixel that a forward pass keeps for the backward pass, and the backward pass's own.
+    """Bytes per pixel of a forward and backward pass with values of `item` bytes.
 
-    Every rectified convolution and every pooling with its positions is kept; the gradient of the
-    largest layer and a float32 copy of its features for the statistics come on top.
+    What is kept in between, and on top of it the gradient of the largest layer and a float32 copy of its
+    features for the statistics.
+    """
+    largest = max(stage.channels_out * share for stage, share in _convolutions(network, deepest))
+    return kept_bytes(network, deepest, item) + largest * (2 * item + 3 * _FLOAT)
+
+
+def kept_bytes(network: str, deepest: str, item: int) -> float:
+    """Bytes per pixel that a forward pass keeps for the backward pass.
+
+    Every rectified convolution, and every pooling with its positions.
     """
     kept = 0.0
-    largest = 0.0
-    cells = 1.0
-    channels = _CHANNELS
+    share_before = 1.0
+    for stage, share in _convolutions(network, deepest):
+        if share != share_before:
+            kept += stage.channels_in * share * (item + _POOL_INDEX)
+        kept += stage.channels_out * share * item
+        share_before = share
+    return kept
+
+
+def _convolutions(network: str, deepest: str) -> Iterator[tuple[Convolution, float]]:
+    """The convolutions up to a layer, each with its positions per pixel of the picture."""
+    share = 1.0
     for stage in stages_to(network, deepest):
         if isinstance(stage, Convolution):
-            channels = stage.channels_out
-            kept += channels * cells * item
-            largest = max(largest, channels * cells)
+            yield stage, share
         else:
-            cells /= 4
-            kept += channels * cells * (item + _POOL_INDEX)
-    return kept + largest * (2 * item + 3 * _FLOAT)
+            share /= 4
 
 
 def disk_bytes(job: Job, plan: RenderPlan) -> int:
@@ -122,7 +132,7 @@ def disk_bytes(job: Job, plan: RenderPlan) -> int:
     working = 0
     work_before = 0
     for level in plan.levels:
-        work = _vector_bytes(job, level) if level.pieces else level.grid.tiles * _raw(level.grid.tile)
+        work = optimizer_bytes(job, level) if level.pieces else level.grid.tiles * _raw(level.grid.tile)
         styles = [_raw(style) for style in level.styles]
         content = _raw(level.size)
         # While a picture is written that EXIF turns, it lies there as stored, turned and enlarged, and a
@@ -134,9 +144,10 @@ def disk_bytes(job: Job, plan: RenderPlan) -> int:
     return canvases + working + plan.output.pixels * _CHANNELS * job.output.bit_depth // 8
 
 
-def _vector_bytes(job: Job, level: LevelPlan) -> int:
-    """The exact method's optimizer: two points, two gradients, and pairs with one slot to spare."""
-    return (4 + 2 * (job.optimizer.history + 1)) * _raw(level.size)
+def optimizer_bytes(job: Job, level: LevelPlan) -> int:
+    """The exact method's vectors of a level: two points, two gradients, and pairs with one slot to spare."""
+    pairs = min(job.optimizer.history, level.iterations) + 1
+    return (4 + 2 * pairs) * _raw(level.grid.tile)
 
 
 def _raw(size: Size) -> int:

@@ -64,7 +64,10 @@ def receptive_field(network: str, deepest: str) -> ReceptiveField:
 
 
 def partition(picture: Size, core: int, field: ReceptiveField) -> Iterator[Piece]:
-    """Cores of `core` x `core` pixels that cover the picture once, row by row, with their crops.
+    """Cores of nearly equal size that cover the picture once, row by row, with their crops.
+
+    They are as few as cores of `core` x `core` pixels would be. Their edges are multiples of the layer's
+    stride; the last ones also hold what is left of the picture, less than a stride.
 
     Raises ValueError where `core` is not a multiple of the layer's stride: pieces would not meet at
     positions of the layer.
@@ -83,8 +86,8 @@ def partition(picture: Size, core: int, field: ReceptiveField) -> Iterator[Piece
 
 
 def _spans(length: int, core: int, stride: int) -> Iterator[tuple[int, int]]:
-    """Starts and stops along an axis; a last stretch too short for one position joins the one before."""
-    starts = list(range(0, length, core))
-    if len(starts) > 1 and length - starts[-1] < stride:
-        starts.pop()
+    """Starts and stops along an axis: its whole strides shared evenly, and the rest with the last."""
+    strides = max(1, length // stride)
+    count = -(-strides * stride // core)
+    starts = [stride * (number * strides // count) for number in range(count)]
     yield from zip(starts, [*starts[1:], length], strict=True)

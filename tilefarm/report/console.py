@@ -16,6 +16,7 @@ from tilefarm.events import (
     RoundFinished,
     RunFinished,
     RunStarted,
+    StepsProgress,
     TileFinished,
 )
 from tilefarm.report.progress import ProgressModel
@@ -62,8 +63,8 @@ class ConsoleReport:
             self._say(line)
         if self._live is not None:
             self._update(event)
-        elif isinstance(event, TileFinished) and event.done < event.total:
-            self._plain_tile()
+        elif self._moved(event):
+            self._plain_progress()
 
     def _update(self, event: Event) -> None:
         assert self._live is not None
@@ -74,7 +75,14 @@ class ConsoleReport:
             self._task, completed=self._model.share, description=_where(self._model), detail=detail
         )
 
-    def _plain_tile(self) -> None:
+    def _moved(self, event: Event) -> bool:
+        """Whether there may be something to tell between the rounds: a tile, or a step of an exact level."""
+        if isinstance(event, TileFinished):
+            return event.done < event.total
+        exact = self._model.level is not None and self._model.level.pieces > 0
+        return exact and isinstance(event, StepsProgress)
+
+    def _plain_progress(self) -> None:
         now = time.monotonic()
         if now - self._last_plain >= PLAIN_SECONDS:
             self._last_plain = now
@@ -110,6 +118,8 @@ def _detail(model: ProgressModel) -> str:
         parts.append(f"tiles {model.done}/{model.level.tiles}")
         if (rate := model.tiles_per_second()) is not None:
             parts.append(f"{rate:.2f} tiles/s")
+    elif model.level is not None and model.step:
+        parts.append(f"step {model.step}/{model.level.iterations}")
     if model.loss is not None:
         parts.append(f"loss {model.loss:.4g}")
     if (left := model.seconds_left()) is not None:

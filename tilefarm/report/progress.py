@@ -25,6 +25,8 @@ class ProgressModel:
     round: int = 0
     done: int = 0
     """Tiles of the round in progress that are finished."""
+    step: int = 0
+    """Of the tile that told of itself last."""
     loss: float | None = None
     _tile_steps: dict[int, float] = field(default_factory=dict)
     """Per tile in flight, the finished share of its steps."""
@@ -38,13 +40,16 @@ class ProgressModel:
         if isinstance(event, RunStarted):
             self.work = event.work
         elif isinstance(event, LevelBegan):
-            self.level, self.round, self.done, self.loss = event, 0, 0, None
+            self.level, self.round, self.done, self.step, self.loss = event, 0, 0, 0, None
             self._tile_steps.clear()
             self._restart(now)
         elif isinstance(event, StepsProgress):
             self._enter(event.round, now)
+            resumed = event.tile not in self._tile_steps and event.iteration > 1
             self._tile_steps[event.tile] = event.iteration / event.iterations
-            self.loss = event.loss
+            self.step, self.loss = event.iteration, event.loss
+            if resumed and self.level is not None and self.level.pieces:
+                self._restart(now)
         elif isinstance(event, TileFinished):
             if event.round != self.round or event.done - self.done > 1:  # a resumed round starts with tiles
                 self.round, self.done = event.round, event.done - 1

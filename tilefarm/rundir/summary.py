@@ -105,7 +105,7 @@ def plan_record(plan: RenderPlan) -> dict[str, Any]:
                 "level": level.index,
                 "width": level.size.width,
                 "height": level.size.height,
-                "whole": level.grid.is_whole,
+                "whole": level.grid.is_whole and not level.pieces,
                 "pieces": len(level.pieces),
                 "tiles": level.grid.tiles,
                 "columns": level.grid.x.count,

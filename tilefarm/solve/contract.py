@@ -172,6 +172,8 @@ class PieceSums:
     """Per content layer sum((F - P)^2) over positions and channels."""
     holds_graph: bool
     """Whether the worker kept this piece's graph for pass 2."""
+    holds_content: bool
+    """Whether the worker kept the content's features of this piece for the level."""
 
 
 @dataclass(frozen=True)

@@ -33,19 +33,18 @@ from tilefarm.solve.objective import active
 
 @dataclass(frozen=True)
 class _Graph:
-    """A forward pass that waits for its backward pass."""
+    """A forward pass that waits for its backward pass, and the content's features at its core."""
 
     image: Tensor
     features: dict[str, Tensor]
+    content: dict[str, Tensor]
 
 
 class PieceSolver:
     """Keeps, for one level, content features of the pieces it has seen and graphs between the passes."""
 
-    def __init__(
-        self, network: FeatureNetwork, settings: SolverSettings, graphs: int, keep_content: bool
-    ) -> None:
-        """`graphs`: how many pieces' graphs fit in memory; `keep_content`: whether content features do."""
+    def __init__(self, network: FeatureNetwork, settings: SolverSettings, graphs: int, contents: int) -> None:
+        """`graphs` and `contents`: of how many pieces the graph, and the content's features, are kept."""
         self._network = network
         self._settings = settings
         self._style = list(active(settings.style_layers)) if settings.style_weight else []
@@ -53,7 +52,7 @@ class PieceSolver:
         layers = {*self._style, *self._content}
         self._strides = {name: receptive_field(settings.network, name).stride for name in layers}
         self._most_graphs = graphs
-        self._keep_content = keep_content
+        self._most_contents = contents
         self._level = ""
         self._contents: dict[int, dict[str, Tensor]] = {}
         self._graphs: dict[int, _Graph] = {}
@@ -66,7 +65,7 @@ class PieceSolver:
         if task.crop is None or content is None:
             return MissingState(task.index)
         hold = len(self._graphs) < self._most_graphs
-        graph = self._forward(task.crop, task.core, with_gradient=hold)
+        graph = self._forward(task.crop, task.core, content, with_gradient=hold)
         cores = {name: self._core(graph.features[name], name, task.core).detach() for name in self._strides}
         if hold:
             self._graphs[task.index] = graph
@@ -79,25 +78,25 @@ class PieceSolver:
                 for name in self._content
             },
             holds_graph=hold,
+            holds_content=not self._content or task.index in self._contents,
         )
 
     def gradient(self, task: PieceTask, derivatives: Derivatives) -> PieceGradient | MissingState:
         """Pass 2. Runs the crop again where its graph was not kept."""
         self._enter(task.level)
         graph = self._graphs.pop(task.index, None)
-        content = self._content_features(task)
-        if content is None or (graph is None and task.crop is None):
-            return MissingState(task.index)
         if graph is None:
-            assert task.crop is not None
-            graph = self._forward(task.crop, task.core, with_gradient=True)
+            content = self._content_features(task)
+            if content is None or task.crop is None:
+                return MissingState(task.index)
+            graph = self._forward(task.crop, task.core, content, with_gradient=True)
         outputs = list(graph.features)
         grads = []
         for name in outputs:
             features = graph.features[name]
             grad = torch.zeros_like(features)
             core = self._core(features, name, task.core).detach().float()
-            self._core(grad, name, task.core).copy_(self._back(name, core, content, derivatives))
+            self._core(grad, name, task.core).copy_(self._back(name, core, graph.content, derivatives))
             grads.append(grad)
         (gradient,) = torch.autograd.grad([graph.features[name] for name in outputs], graph.image, grads)
         pixels: Picture = gradient[0].permute(1, 2, 0).contiguous().cpu().numpy()
@@ -113,11 +112,13 @@ class PieceSolver:
             back += 2 * derivatives.content_errors[name] * (core - content[name].float())
         return back
 
-    def _forward(self, crop: Picture, core: Box, *, with_gradient: bool) -> _Graph:
+    def _forward(
+        self, crop: Picture, core: Box, content: dict[str, Tensor], *, with_gradient: bool
+    ) -> _Graph:
         check_core(crop.shape[:2], core, max(self._strides.values()))
         image = self._tensor(crop).requires_grad_(with_gradient)
         with torch.set_grad_enabled(with_gradient):
-            return _Graph(image, self._network.features(image, list(self._strides)))
+            return _Graph(image, self._network.features(image, list(self._strides)), content)
 
     def _content_features(self, task: PieceTask) -> dict[str, Tensor] | None:
         """The content's features at the core, in the network's dtype; None where they are not known."""
@@ -129,7 +130,7 @@ class PieceSolver:
         with torch.no_grad():
             features = self._network.features(self._tensor(task.content), self._content)
         cores = {name: self._core(features[name], name, task.core).clone() for name in self._content}
-        if self._keep_content:
+        if len(self._contents) < self._most_contents:
             self._contents[task.index] = cores
         return cores
 
