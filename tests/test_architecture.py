@@ -37,6 +37,7 @@ ORDER = (
     "level",
     "driver",
     "calibrate",
+    "forecast",
     "doctor",
     "report",
     "submission",

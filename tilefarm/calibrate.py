@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tilefarm.execute.open import ExecutorChoice, open_executor
-from tilefarm.execute.protocol import Batch, Executor
+from tilefarm.execute.protocol import Batch, Executor, WorkerInfo
 from tilefarm.prepare import Prepared
 from tilefarm.settings import choose, solver_settings
-from tilefarm.solve.contract import LevelTargets, SolverSettings, TileTask
+from tilefarm.solve.contract import LevelTargets, Precision, SolverSettings, TileTask
 from tilefarm.solve.weights import load_weights
 from tilefarm.spec.networks import channels_of
 
@@ -26,8 +26,9 @@ class Calibration:
 
     seconds_per_megapixel_step: float
     """One optimizer step on one million pixels."""
-    precision: str
-    device: str
+    precision: Precision
+    worker: WorkerInfo
+    """The worker that was timed, in this process."""
 
 
 def calibrate(prepared: Prepared) -> Calibration:
@@ -49,7 +50,7 @@ def calibrate(prepared: Prepared) -> Calibration:
         executor.close()
     per_step = max(more - few, 1e-9) / (_MORE - _FEW)
     megapixels = side[0] * side[1] / 1e6
-    return Calibration(per_step / megapixels, settings.precision, executor.workers[0].device)
+    return Calibration(per_step / megapixels, settings.precision, executor.workers[0])
 
 
 def _solve(executor: Executor, settings: SolverSettings, task: TileTask) -> float:

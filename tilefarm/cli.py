@@ -100,28 +100,21 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show levels, tiles, padding, disk, memory and time of a job, and do nothing."""
-    from tilefarm.prepare import estimate, prepare
-    from tilefarm.report.tables import needs_lines, plan_table
+    from tilefarm.forecast import forecast
+    from tilefarm.prepare import prepare
+    from tilefarm.report.tables import forecast_lines, plan_table
     from tilefarm.spec.load import load_job
 
     with _told():
         prepared = prepare(load_job(job_file, overrides or ()))
-        required = estimate(prepared)
-        seconds = calibration = None
-        if calibrate:
-            from tilefarm.calibrate import calibrate as time_a_tile
-
-            calibration = time_a_tile(prepared)
-            seconds = prepared.plan.evaluated_pixels / 1e6 * calibration.seconds_per_megapixel_step
+        expected = forecast(prepared, timed=calibrate)
         if as_json:
-            record = plan_record(prepared.plan) | {"needs": asdict(required), "notes": prepared.notes}
-            record |= {"calibration": asdict(calibration) if calibration else None, "seconds": seconds}
-            _print_json(record)
+            _print_json(plan_record(prepared.plan) | asdict(expected) | {"notes": prepared.notes})
             return
         console = Console(highlight=False, markup=False, emoji=False)
         console.print(f"{prepared.job.name}: {prepared.plan.content} -> {prepared.plan.output}")
         console.print(plan_table(prepared.plan))
-        for line in [*needs_lines(required, seconds), *(f"note    {note}" for note in prepared.notes)]:
+        for line in [*forecast_lines(expected), *(f"note    {note}" for note in prepared.notes)]:
             console.print(line, soft_wrap=True)
 
 

@@ -29,7 +29,7 @@ def on(
 @given(cores=NODES, most=st.integers(1, 50))
 def test_as_many_workers_as_fit_and_as_memory_allows(cores: list[int], most: int) -> None:
     assume(any(cores))
-    layout = cluster._cpu_layout(cores, None, most)
+    layout = cluster.cpu_layout(cores, None, most)
     assert layout.gpus == 0
     assert 1 <= layout.threads <= MOST_THREADS
     assert layout.workers == min(most, room(cores, layout.threads))
@@ -45,9 +45,9 @@ def test_a_number_that_is_asked_for_is_kept(cores: list[int], workers: int, most
         with pytest.raises(
             ResourceError, match=f"asks for {workers} workers and the cluster has {sum(cores)}"
         ):
-            cluster._cpu_layout(cores, workers, most)
+            cluster.cpu_layout(cores, workers, most)
         return
-    layout = cluster._cpu_layout(cores, workers, most)
+    layout = cluster.cpu_layout(cores, workers, most)
     assert layout.workers == workers <= room(cores, layout.threads)
     assert 1 <= layout.threads <= MOST_THREADS
     # one more thread each would not fit, be too many, or not fit the smallest node
@@ -68,12 +68,12 @@ def test_a_number_that_is_asked_for_is_kept(cores: list[int], workers: int, most
     ],
 )
 def test_known_clusters(cores: list[int], workers: int | None, expected: Layout) -> None:
-    assert cluster._cpu_layout(cores, workers, 100) == expected
+    assert cluster.cpu_layout(cores, workers, 100) == expected
 
 
 def test_no_cores_at_all() -> None:
     with pytest.raises(ResourceError, match="no CPU that Ray may use"):
-        cluster._cpu_layout([0, 0], None, 1)
+        cluster.cpu_layout([0, 0], None, 1)
 
 
 def test_one_worker_per_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tilefarm.forecast import Forecast, KeptPieces
 from tilefarm.geometry import Size
 from tilefarm.plan.build import build_plan
 from tilefarm.plan.estimate import Needs
-from tilefarm.report.tables import effective_status, needs_lines, plan_table, status_lines
+from tilefarm.report.tables import effective_status, forecast_lines, plan_table, status_lines
 from tilefarm.spec.model import Job, Style
 from tilefarm.spec.output import Output
 
@@ -95,13 +97,29 @@ def test_the_plan_has_one_row_per_level() -> None:
     assert len(rows) == 6
 
 
-def test_the_needs_are_said_in_units_for_people() -> None:
+def test_the_forecast_is_said_in_units_for_people() -> None:
     required = Needs(worker_bytes=3 * 2**29, driver_bytes=400 * 2**20, disk_bytes=5 * 2**30, flop=2.5e15)
-    assert needs_lines(required, None) == [
+    expected = Forecast(required, 1, (), required.worker_bytes, None, None, None)
+    assert forecast_lines(expected) == [
         "disk    5.0 GiB in the run folder, the output included",
-        "memory  1.5 GiB per worker, 400 MiB for the driver",
+        "memory  1.5 GiB for the one worker (at least 1.5 GiB), 400 MiB for the driver",
         "work    2500.0 TFLOP",
         "time    not estimated (--no-calibrate)",
     ]
-    (*_, time) = needs_lines(required, 7800.0)
+    (*_, time) = forecast_lines(replace(expected, seconds=7800.0))
     assert time == "time    about 2 h 10 min on this machine, from timing one real tile"
+    (*_, refused) = forecast_lines(replace(expected, shortage="too little"))
+    assert refused == "refused too little"
+
+
+def test_the_forecast_says_what_exact_levels_keep() -> None:
+    required = Needs(worker_bytes=3 * 2**29, driver_bytes=400 * 2**20, disk_bytes=5 * 2**30, flop=2.5e15)
+    kept = (KeptPieces(2, 4, 4, 4, 2**30, 1.0), KeptPieces(3, 12, 12, 6, 2**31, 1.25))
+    lines = forecast_lines(Forecast(required, 2, kept, 7 * 2**29, None, None, None))
+    assert lines[1] == "memory  3.5 GiB for each of 2 workers (at least 1.5 GiB), 400 MiB for the driver"
+    assert lines[2:4] == [
+        "exact   level 3: of 4 pieces, 4 keep their content's features in memory, and 4 their graph between "
+        "the passes",
+        "exact   level 4: of 12 pieces, 12 keep their content's features in memory, and 6 their graph "
+        "between the passes; the rest is computed again, 1.25 times the work",
+    ]

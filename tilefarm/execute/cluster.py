@@ -86,7 +86,7 @@ def layout(device: str, workers: int | None, most: int) -> Layout:
             )
         cores = min(int(node.get("CPU", 1) / node["GPU"]) for node in nodes if node.get("GPU", 0))
         return Layout(workers or min(gpus, most), max(1, min(MOST_THREADS, cores)), 1)
-    return _cpu_layout([int(node.get("CPU", 0)) for node in nodes], workers, most)
+    return cpu_layout([int(node.get("CPU", 0)) for node in nodes], workers, most)
 
 
 def _nodes() -> list[dict[str, Any]]:
@@ -96,7 +96,8 @@ def _nodes() -> list[dict[str, Any]]:
     return nodes
 
 
-def _cpu_layout(cores: list[int], workers: int | None, most: int) -> Layout:
+def cpu_layout(cores: list[int], workers: int | None, most: int) -> Layout:
+    """Workers for nodes with so many cores; see `layout`. Raises ResourceError like it."""
     cores = [count for count in cores if count >= 1]
     if not cores:
         raise ResourceError("the cluster has no CPU that Ray may use; start its nodes with --num-cpus")

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
+from tilefarm.forecast import Forecast, KeptPieces
 from tilefarm.plan.build import LevelPlan, RenderPlan
-from tilefarm.plan.estimate import Needs
 from tilefarm.prepare import gib
 from tilefarm.report.console import duration
 
@@ -44,18 +44,35 @@ def halo(level: LevelPlan) -> int:
     return max(piece.crop.right - piece.core.right for piece in level.pieces)
 
 
-def needs_lines(required: Needs, seconds: float | None) -> list[str]:
-    """Disk, memory, arithmetic and time."""
+def forecast_lines(expected: Forecast) -> list[str]:
+    """Disk, memory, what exact levels keep in it, arithmetic and time."""
+    required, count = expected.needs, expected.workers
+    crew = "the one worker" if count == 1 else f"each of {count} workers"
     lines = [
         f"disk    {gib(required.disk_bytes)} in the run folder, the output included",
-        f"memory  {gib(required.worker_bytes)} per worker, {gib(required.driver_bytes)} for the driver",
+        f"memory  {gib(expected.worker_bytes)} for {crew} (at least {gib(required.worker_bytes)}), "
+        f"{gib(required.driver_bytes)} for the driver",
+        *(_kept_line(kept) for kept in expected.kept),
         f"work    {required.flop / 1e12:.1f} TFLOP",
     ]
-    if seconds is None:
+    if expected.shortage is not None:
+        lines.append(f"refused {expected.shortage}")
+    elif expected.seconds is None:
         lines.append("time    not estimated (--no-calibrate)")
     else:
-        lines.append(f"time    about {duration(seconds)} on this machine, from timing one real tile")
+        seconds = duration(expected.seconds)
+        lines.append(f"time    about {seconds} on this machine, from timing one real tile")
     return lines
+
+
+def _kept_line(kept: KeptPieces) -> str:
+    text = (
+        f"exact   level {kept.level + 1}: of {kept.pieces} pieces, {kept.contents} keep their content's "
+        f"features in memory, and {kept.graphs} their graph between the passes"
+    )
+    if kept.work_factor > 1:
+        text += f"; the rest is computed again, {kept.work_factor:.2f} times the work"
+    return text
 
 
 def status_lines(root: str, record: dict[str, Any] | None, locked: bool) -> list[str]:

@@ -1,0 +1,138 @@
+"""What a job will take on this machine: memory with what the exact method keeps in it, disk, and time."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psutil
+
+import tilefarm
+from tilefarm.errors import ResourceError
+from tilefarm.execute.cluster import cpu_layout
+from tilefarm.execute.open import usable_cores
+from tilefarm.execute.protocol import Keep, WorkerInfo
+from tilefarm.plan.build import LevelPlan
+from tilefarm.plan.estimate import Needs, content_bytes, graph_bytes
+from tilefarm.prepare import Prepared, estimate, most_workers
+from tilefarm.settings import choose_keep
+from tilefarm.solve.contract import Precision
+
+if TYPE_CHECKING:
+    from tilefarm.calibrate import Calibration
+
+
+@dataclass(frozen=True)
+class KeptPieces:
+    """Of one exact level: how many of its pieces stay in memory, all workers together."""
+
+    level: int
+    pieces: int
+    contents: int
+    """Pieces whose content features are kept for the level; the others' are computed in every pass."""
+    graphs: int
+    """Pieces whose graph is kept between the two passes; the others are run again."""
+    bytes_per_worker: int
+    work_factor: float
+    """Work of an evaluation over that of a forward and a backward pass over all pieces."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A job's plan in resources."""
+
+    needs: Needs
+    """The least that it can work with."""
+    workers: int
+    """That this machine would start."""
+    kept: tuple[KeptPieces, ...]
+    """One entry per exact level."""
+    worker_bytes: int
+    """Memory of one worker with all that it keeps."""
+    calibration: Calibration | None
+    seconds: float | None
+    """None without a calibration."""
+    shortage: str | None
+    """Why the job would be refused on this machine, if it would."""
+
+
+def forecast(prepared: Prepared, timed: bool) -> Forecast:
+    """The forecast for this machine; `timed` runs one real tile, for which torch is loaded."""
+    required = estimate(prepared)
+    shortage = None
+    try:
+        most = most_workers(prepared.job, required)
+    except ResourceError as error:
+        most, shortage = 1, str(error)
+    calibration = None
+    if timed and shortage is None:
+        from tilefarm.calibrate import calibrate
+
+        calibration = calibrate(prepared)
+    workers = _workers(prepared, calibration, most)
+    precision = _precision(prepared, calibration)
+    exact = [level for level in prepared.plan.levels if level.pieces]
+    kept = tuple(_kept(prepared, level, workers, precision) for level in exact)
+    seconds = None
+    if calibration is not None:
+        extra = sum(
+            level.evaluated_pixels * (pieces.work_factor - 1)
+            for level, pieces in zip(exact, kept, strict=True)
+        )
+        pixels = prepared.plan.evaluated_pixels + extra
+        seconds = pixels / 1e6 * calibration.seconds_per_megapixel_step
+    worker_bytes = required.worker_bytes + max((pieces.bytes_per_worker for pieces in kept), default=0)
+    return Forecast(required, len(workers), kept, worker_bytes, calibration, seconds, shortage)
+
+
+def work_factor(pieces: int, contents: int, graphs: int) -> float:
+    """Work of one evaluation over that of a forward and a backward pass, which count the same.
+
+    A piece without its graph goes forward twice. The content of a piece without its features goes forward
+    in each pass, or once where the graph, with which the features wait, is kept.
+    """
+    no_content = 1 - contents / pieces
+    no_graph = 1 - graphs / pieces
+    return 1 + (no_graph + no_content + min(no_content, no_graph)) / 2
+
+
+def _kept(
+    prepared: Prepared, level: LevelPlan, workers: list[WorkerInfo], precision: Precision
+) -> KeptPieces:
+    keep: Keep = choose_keep(prepared, level, workers, precision)
+    low = precision == "bfloat16"
+    size = keep.graphs * graph_bytes(prepared.job, level, low)
+    size += keep.contents * content_bytes(prepared.job, level, low)
+    pieces = len(level.pieces)
+    contents, graphs = (min(pieces, count * len(workers)) for count in (keep.contents, keep.graphs))
+    return KeptPieces(level.index, pieces, contents, graphs, size, work_factor(pieces, contents, graphs))
+
+
+def _workers(prepared: Prepared, calibration: Calibration | None, most: int) -> list[WorkerInfo]:
+    """The workers that a run here would have: for GPUs as many as the job names, or one."""
+    wanted = None if prepared.job.compute.workers == "auto" else prepared.job.compute.workers
+    if calibration is not None and calibration.worker.gpu_bytes is not None:
+        return [calibration.worker] * (wanted or 1)
+    layout = cpu_layout([usable_cores()], wanted, most)
+    free = psutil.virtual_memory().available
+    worker = WorkerInfo(
+        device="cpu",
+        device_name=platform.machine(),
+        gpu_bytes=None,
+        threads=layout.threads,
+        fast_precision="float32",
+        process=os.getpid(),
+        node=platform.node(),
+        version=tilefarm.__version__,
+        memory_bytes=free,
+    )
+    return [worker] * layout.workers
+
+
+def _precision(prepared: Prepared, calibration: Calibration | None) -> Precision:
+    if calibration is not None:
+        return calibration.precision
+    chosen = prepared.job.compute.precision
+    return "float32" if chosen == "auto" else chosen
