@@ -157,6 +157,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show how far runs are, from their folders alone."""
+    from tilefarm.exact.optimizer import steps_committed
     from tilefarm.report.tables import effective_status, status_lines
 
     with _told():
@@ -167,6 +168,8 @@ def status(
             if not run.root.is_dir():
                 raise JobError(f"there is no run folder {folder}; name one, or look into runs/")
             record, locked = read_summary(run), is_locked(run)
+            for number, level in enumerate(record["levels"] if record else []):
+                level["steps_done"] = steps_committed(run.optimizer(number))
             if as_json:
                 shown = {"run": str(folder), **(record or {"status": "not started"})}
                 records.append(shown | {"status": effective_status(shown, locked)})

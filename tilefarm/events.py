@@ -61,6 +61,23 @@ class StepsProgress:
 
 
 @dataclass(frozen=True)
+class StepTaken:
+    """One evaluation of a whole level by the exact method, committed."""
+
+    level: int
+    iteration: int
+    """Counted from 1, steps that were taken back included."""
+    iterations: int
+    accepted: bool
+    """False for a step that was taken back."""
+    losses: Losses
+    """Where the step led, unweighted terms."""
+    weighted: Losses
+    """The terms as they stand in the total."""
+    seconds: float
+
+
+@dataclass(frozen=True)
 class TileFinished:
     """A tile is durable."""
 
@@ -115,6 +132,7 @@ Event = (
     | LevelBegan
     | PiecesProgress
     | StepsProgress
+    | StepTaken
     | TileFinished
     | RoundFinished
     | LevelFinished

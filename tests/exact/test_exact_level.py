@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tilefarm.driver import render, run_folder
-from tilefarm.events import Event, PiecesProgress, RoundFinished, StepsProgress
+from tilefarm.events import Event, PiecesProgress, RoundFinished, StepTaken
 from tilefarm.execute.open import ExecutorChoice
 from tilefarm.rundir.layout import RunDir
 from tilefarm.spec.load import load_job
@@ -71,7 +71,11 @@ def test_the_loss_falls_and_the_optimizer_leaves_nothing_behind(tmp_path: Path) 
     run, events = go_on(write_job(tmp_path))
     (finished,) = [event for event in events if isinstance(event, RoundFinished)]
     assert finished.loss_last < 0.7 * finished.loss_first
-    assert [event.iteration for event in events if isinstance(event, StepsProgress)] == [1, 2, 3, 4, 5, 6]
+    steps = [event for event in events if isinstance(event, StepTaken)]
+    assert [step.iteration for step in steps] == [1, 2, 3, 4, 5, 6]
+    assert steps[-1].losses.total == finished.loss_last
+    terms = steps[-1].weighted
+    assert terms.content + terms.style + terms.tv == pytest.approx(terms.total)
     assert not run.optimizer(0).exists()
     assert (tmp_path / "out.tif").exists()
 

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilefarm.events import Event, LevelBegan, RoundFinished, RunStarted, StepsProgress, TileFinished
+from tilefarm.events import (
+    Event,
+    LevelBegan,
+    RoundFinished,
+    RunStarted,
+    StepsProgress,
+    StepTaken,
+    TileFinished,
+)
 from tilefarm.geometry import Size
 from tilefarm.report.progress import ProgressModel
 from tilefarm.solve.contract import Losses
@@ -135,3 +143,32 @@ def test_tiles_that_were_done_before_say_nothing_about_the_pace(model: ProgressM
     model.take(finished(0, 1, 3, 4), now=160.0)
     # counted from the moment before the first of the two came: 200 units in ten seconds, 1600 are left
     assert model.seconds_left(now=160.0) == pytest.approx(1600 / 200 * 10)
+
+
+def step(iteration: int, accepted: bool = True) -> StepTaken:
+    return StepTaken(0, iteration, 20, accepted, losses(float(iteration)), losses(1.0), 2.0)
+
+
+def exact_model() -> ProgressModel:
+    """A level of 600 units of work by the exact method; it is second 100."""
+    model = ProgressModel()
+    model.take(RunStarted("a", "/a", Size(8, 8), (600,), ("cpu",), "float32", False), now=90.0)
+    model.take(LevelBegan(0, Size(8, 8), 1, 1, 20, pieces=4), now=100.0)
+    return model
+
+
+def test_steps_of_the_exact_method_count() -> None:
+    model = exact_model()
+    model.take(step(1), now=104.0)
+    assert (model.work_done, model.step, model.loss) == (30, 1, 1.0)
+    assert model.seconds_left(now=104.0) == pytest.approx(19 * 4)
+    model.take(step(2, accepted=False), now=108.0)
+    assert (model.work_done, model.loss) == (60, 1.0), "a step that was taken back has no loss to show"
+
+
+def test_steps_before_a_resumption_say_nothing_about_the_pace() -> None:
+    model = exact_model()
+    model.take(step(16), now=110.0)
+    assert model.seconds_left(now=110.0) is None
+    model.take(step(17), now=115.0)
+    assert model.seconds_left(now=115.0) == pytest.approx(3 * 5)

@@ -53,6 +53,12 @@ def test_a_run_whose_driver_was_killed_is_interrupted() -> None:
     assert lines[-1] == "  resume with: tilefarm resume runs/a"
 
 
+def test_an_exact_level_in_progress_tells_its_step() -> None:
+    running = record("running")
+    running["levels"][1] |= {"steps_done": 12, "iterations": 50}
+    assert status_lines("runs/a", running, locked=True)[-1].endswith("0 of 3 rounds, step 12 of 50")
+
+
 def test_a_finished_run_names_its_output() -> None:
     lines = status_lines("runs/a", record("done"), locked=False)
     assert lines[0].startswith("runs/a: done, ")

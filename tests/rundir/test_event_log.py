@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tilefarm.events import RunStarted, StepsProgress, TileFinished
+from tilefarm.events import PiecesProgress, RunStarted, StepsProgress, StepTaken, TileFinished
 from tilefarm.geometry import Size
 from tilefarm.rundir import event_log
 from tilefarm.rundir.event_log import EventLog
@@ -87,6 +87,19 @@ def test_steps_are_kept_at_most_once_in_ten_seconds_and_tiles_always(tmp_path: P
     found = records(path)
     assert [one["iteration"] for one in found if one["event"] == "StepsProgress"] == [0, 20, 40]
     assert [one["tile"] for one in found if one["event"] == "TileFinished"] == list(range(60))
+
+
+def test_every_step_of_the_exact_method_is_kept_and_few_of_its_pieces(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "events.jsonl"
+    losses = Losses(total=3.0, content=1.0, style=2.0, tv=0.0)
+    with EventLog(path) as log:
+        for second in range(12):
+            clock.now = float(second)
+            log.write(PiecesProgress(0, "evaluating", second, 12))
+            log.write(StepTaken(0, second, 12, True, losses, losses, 1.0))
+    found = records(path)
+    assert [one["iteration"] for one in found if one["event"] == "StepTaken"] == list(range(12))
+    assert [one["done"] for one in found if one["event"] == "PiecesProgress"] == [0, 10]
 
 
 def test_a_resumed_run_adds_to_the_log(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 
-from tilefarm.events import PiecesProgress, RoundFinished, StepsProgress
+from tilefarm.events import PiecesProgress, RoundFinished, StepTaken
 from tilefarm.exact.evaluate import WholeEvaluator, WholePicture
 from tilefarm.exact.optimizer import FileLbfgs
 from tilefarm.files import checksum, replacing
@@ -40,20 +40,7 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
     optimizer = FileLbfgs(run.optimizer(level.index), length, history, evaluate)
     if not optimizer.resume():
         optimizer.start(lambda path: copy_window(canvas, level.size, level.grid.box(0), path))
-    while optimizer.state.iteration + optimizer.state.rollbacks < level.iterations:
-        if not optimizer.step():
-            break
-        state = optimizer.state
-        tools.listen(
-            StepsProgress(
-                level=level.index,
-                round=0,
-                tile=0,
-                iteration=state.iteration + state.rollbacks,
-                iterations=level.iterations,
-                loss=state.losses[-1],
-            )
-        )
+    _steps(tools, level, optimizer, evaluate)
     with replacing(canvas) as temporary:
         inside = Box(BORDER, BORDER, BORDER + level.size.width, BORDER + level.size.height)
         copy_window(optimizer.point, window, inside, temporary)
@@ -71,3 +58,23 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
     tools.state.apply(line)
     shutil.rmtree(run.optimizer(level.index))
     tools.listen(RoundFinished(level.index, 0, line.loss_first, line.loss_last, line.seconds))
+
+
+def _steps(tools: RunTools, level: LevelPlan, optimizer: FileLbfgs, evaluate: WholeEvaluator) -> None:
+    """Take the steps that are left, telling of each one."""
+    while optimizer.state.iteration + optimizer.state.rollbacks < level.iterations:
+        begin, before = time.monotonic(), optimizer.state.iteration
+        if not optimizer.step():
+            return
+        state = optimizer.state
+        tools.listen(
+            StepTaken(
+                level=level.index,
+                iteration=state.iteration + state.rollbacks,
+                iterations=level.iterations,
+                accepted=state.iteration > before,
+                losses=evaluate.losses,
+                weighted=evaluate.losses.weighted(tools.settings),
+                seconds=time.monotonic() - begin,
+            )
+        )

@@ -216,6 +216,12 @@ class FileLbfgs:
         return self._folder / f"y{slot}.f32"
 
 
+def steps_committed(folder: Path) -> int | None:
+    """How many steps an optimizer has in its folder, those taken back included; None without one."""
+    state = _read_state(folder)
+    return None if state is None else state.iteration + state.rollbacks
+
+
 def is_committed(folder: Path) -> bool:
     """Whether an optimizer can go on from what is in the folder."""
     state = _read_state(folder)

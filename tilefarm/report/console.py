@@ -16,7 +16,7 @@ from tilefarm.events import (
     RoundFinished,
     RunFinished,
     RunStarted,
-    StepsProgress,
+    StepTaken,
     TileFinished,
 )
 from tilefarm.report.progress import ProgressModel
@@ -79,8 +79,7 @@ class ConsoleReport:
         """Whether there may be something to tell between the rounds: a tile, or a step of an exact level."""
         if isinstance(event, TileFinished):
             return event.done < event.total
-        exact = self._model.level is not None and self._model.level.pieces > 0
-        return exact and isinstance(event, StepsProgress)
+        return isinstance(event, StepTaken) and event.iteration < event.iterations
 
     def _plain_progress(self) -> None:
         now = time.monotonic()

@@ -12,6 +12,7 @@ from tilefarm.events import (
     RoundFinished,
     RunStarted,
     StepsProgress,
+    StepTaken,
     TileFinished,
 )
 
@@ -45,11 +46,10 @@ class ProgressModel:
             self._restart(now)
         elif isinstance(event, StepsProgress):
             self._enter(event.round, now)
-            resumed = event.tile not in self._tile_steps and event.iteration > 1
             self._tile_steps[event.tile] = event.iteration / event.iterations
             self.step, self.loss = event.iteration, event.loss
-            if resumed and self.level is not None and self.level.pieces:
-                self._restart(now)
+        elif isinstance(event, StepTaken):
+            self._take_step(event, now)
         elif isinstance(event, TileFinished):
             if event.round != self.round or event.done - self.done > 1:  # a resumed round starts with tiles
                 self.round, self.done = event.round, event.done - 1
@@ -64,6 +64,15 @@ class ProgressModel:
             self.loss = event.loss_last
         elif isinstance(event, LevelFinished):
             self._tile_steps.clear()
+
+    def _take_step(self, event: StepTaken, now: float) -> None:
+        resumed = not self._tile_steps and event.iteration > 1
+        self._tile_steps[0] = event.iteration / event.iterations
+        self.step = event.iteration
+        if event.accepted:
+            self.loss = event.losses.total
+        if resumed:
+            self._restart(now)
 
     @property
     def work_done(self) -> float:

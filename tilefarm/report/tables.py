@@ -76,7 +76,10 @@ def _kept_line(kept: KeptPieces) -> str:
 
 
 def status_lines(root: str, record: dict[str, Any] | None, locked: bool) -> list[str]:
-    """What is known of a run, from its folder alone."""
+    """What is known of a run, from its folder alone.
+
+    A level of the exact method that is in progress has its `steps_done` in the record.
+    """
     if record is None:
         return [f"{root}: not started"]
     status = effective_status(record, locked)
@@ -91,6 +94,8 @@ def status_lines(root: str, record: dict[str, Any] | None, locked: bool) -> list
             f"  level {number}, {level['width']}x{level['height']}: "
             f"{level['rounds_done']} of {level['rounds']} rounds{losses}"
         )
+        if level.get("steps_done") is not None:
+            lines[-1] += f", step {level['steps_done']} of {level['iterations']}"
     if status == "done":
         lines.append(f"  output {record['output']}")
     elif status in ("interrupted", "failed"):

@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-STEP_SECONDS = 10.0
-"""Step records are at least this far apart, so that a night's log stays small."""
+PROGRESS_SECONDS = 10.0
+"""Records of mere progress are at least this far apart, so that a night's log stays small."""
+_PROGRESS = {"StepsProgress", "PiecesProgress"}
 
 
 class EventLog:
@@ -21,16 +22,16 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
-        self._last_step: float | None = None
+        self._last: dict[str, float] = {}
 
     def write(self, event: Any) -> None:
-        """Append a frozen dataclass; step records that follow too soon are left out."""
+        """Append a frozen dataclass; records of mere progress that follow too soon are left out."""
         kind = type(event).__name__
-        if kind == "StepsProgress":
+        if kind in _PROGRESS:
             now = time.monotonic()
-            if self._last_step is not None and now - self._last_step < STEP_SECONDS:
+            if kind in self._last and now - self._last[kind] < PROGRESS_SECONDS:
                 return
-            self._last_step = now
+            self._last[kind] = now
         record = {"event": kind, "time": round(time.time(), 3), **dataclasses.asdict(event)}
         with suppress(OSError):
             self._file.write((json.dumps(record, separators=(",", ":")) + "\n").encode())
