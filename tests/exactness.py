@@ -1,0 +1,164 @@
+"""The exact method's two passes beside an untiled evaluation that is written here from the formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from tilefarm.geometry import Box
+from tilefarm.plan.halo import Piece
+from tilefarm.solve.contract import (
+    LevelTargets,
+    PieceGradient,
+    PieceSums,
+    PieceTask,
+    Preprocessing,
+    SolverSettings,
+    Weights,
+)
+from tilefarm.solve.network import FeatureNetwork
+from tilefarm.solve.pieces import PieceSolver
+from tilefarm.solve.whole import WholeSums, derivatives, whole_losses
+from tilefarm.spec.networks import Convolution, deepest_layer, stages_to
+
+Picture = NDArray[np.float32]
+
+
+def smooth_picture(width: int, height: int, seed: int) -> Picture:
+    """Something between noise and a photograph, shape (height, width, 3)."""
+    generator = np.random.default_rng(seed)
+    noise = torch.from_numpy(generator.random((1, 3, 9, 9), dtype=np.float32))
+    smooth = F.interpolate(noise, (height, width), mode="bicubic", align_corners=False)
+    grain = torch.from_numpy(generator.normal(0, 0.05, (1, 3, height, width)).astype(np.float32))
+    return (smooth + grain)[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def targets_of(network: FeatureNetwork, settings: SolverSettings, style: Picture) -> LevelTargets:
+    """The Gram matrices of a style picture (height, width, 3).
+
+    Its features also stand in for what content errors are divided by. The content's own belong there, but
+    these are of the same size, so that neither term drowns the other's errors.
+    """
+    layers = [name for name, _ in (*settings.style_layers, *settings.content_layers)]
+    rows = {name: found.flatten(2)[0] for name, found in network.features(_tensor(style), layers).items()}
+    return LevelTargets(
+        key="test",
+        grams={name: _gram(rows[name]).numpy() for name, _ in settings.style_layers},
+        content_mean_squares={name: float((rows[name] ** 2).mean()) for name, _ in settings.content_layers},
+    )
+
+
+def untiled(
+    settings: SolverSettings, weights: Weights, targets: LevelTargets, image: Picture, content: Picture
+) -> tuple[float, Picture]:
+    """Loss and gradient of the whole picture in one autograd graph, float32, from the formulas."""
+    x = _tensor(image).requires_grad_()
+    found = _features(settings, weights, x)
+    with torch.no_grad():
+        wanted = _features(settings, weights, _tensor(content))
+    style = [(weight, _style_error(found[n], targets.grams[n])) for n, weight in settings.style_layers]
+    errors = [
+        (weight, (found[n] - wanted[n]).square().double().mean() / targets.content_mean_squares[n])
+        for n, weight in settings.content_layers
+    ]
+    total = 1000 * (
+        settings.style_weight * _weighted_mean(style)
+        + settings.content_weight * 0.05 * _weighted_mean(errors)
+    )
+    (gradient,) = torch.autograd.grad(total, x)
+    return float(total.detach()), gradient[0].permute(1, 2, 0).numpy()
+
+
+def tiled(
+    network: FeatureNetwork,
+    settings: SolverSettings,
+    targets: LevelTargets,
+    image: Picture,
+    content: Picture,
+    pieces: list[Piece],
+    graphs: int = 0,
+) -> tuple[float, Picture]:
+    """Loss and gradient of the whole picture by the two passes; `graphs` of them are kept in between."""
+    solver = PieceSolver(network, settings, graphs, contents=len(pieces))
+
+    def cut(picture: Picture, box: Box) -> Picture:
+        return picture[box.top : box.bottom, box.left : box.right]
+
+    sums = WholeSums()
+    held = {}
+    for index, piece in enumerate(pieces):
+        task = PieceTask(index, "level", piece.core_in_crop, cut(image, piece.crop), cut(content, piece.crop))
+        part = solver.statistics(task)
+        assert isinstance(part, PieceSums)
+        held[index] = part.holds_graph
+        sums.add(part)
+    assert sum(held.values()) == min(graphs, len(pieces))
+    slopes = derivatives(settings, targets, sums)
+    gradient = np.zeros_like(image)
+    for index, piece in enumerate(pieces):
+        crop = None if held[index] else cut(image, piece.crop)
+        part2 = solver.gradient(PieceTask(index, "level", piece.core_in_crop, crop, None), slopes)
+        assert isinstance(part2, PieceGradient)
+        cut(gradient, piece.crop)[...] += part2.gradient
+    return whole_losses(settings, targets, sums, 0.0).total, gradient
+
+
+def relative_error(found: Picture, wanted: Picture) -> float:
+    """|found - wanted| / |wanted| in the Euclidean norm."""
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+def _features(settings: SolverSettings, weights: Weights, picture: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Rectified outputs of all layers down to the deepest of the objective's.
+
+    Channels-last like the network: other layouts take other convolution kernels, whose rounding turns
+    near-ties of the max pooling around. Two untiled evaluations then differ by 1e-3 already.
+    """
+    pool = F.max_pool2d if settings.pooling == "max" else F.avg_pool2d
+    layers = {name for name, _ in (*settings.content_layers, *settings.style_layers)}
+    x = _preprocessed(picture, weights.preprocessing).contiguous(memory_format=torch.channels_last)
+    found = {}
+    for stage in stages_to(settings.network, deepest_layer(settings.network, layers)):
+        if isinstance(stage, Convolution):
+            weight, bias = (torch.from_numpy(weights.arrays[f"{stage.name}.{k}"]) for k in ("weight", "bias"))
+            x = F.relu(F.conv2d(x, weight.contiguous(memory_format=torch.channels_last), bias, padding=1))
+            if stage.output in layers:
+                found[stage.output] = x
+        else:
+            x = pool(x, 2)
+    return found
+
+
+def _preprocessed(picture: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+    """caffe: BGR, 0..255, minus the mean. torchvision: minus the mean, divided by the deviation."""
+    if preprocessing == "caffe":
+        return picture.flip(1) * 255 - _per_channel(103.939, 116.779, 123.68)
+    return (picture - _per_channel(0.485, 0.456, 0.406)) / _per_channel(0.229, 0.224, 0.225)
+
+
+def _per_channel(*values: float) -> torch.Tensor:
+    return torch.tensor(values).view(1, 3, 1, 1)
+
+
+def _style_error(features: torch.Tensor, target: NDArray[np.float32]) -> torch.Tensor:
+    """sum((G - A)^2) / sum(A^2) with G = F F^T / positions."""
+    wanted = torch.from_numpy(target).double()
+    difference = _gram(features.flatten(2)[0]).double() - wanted
+    return difference.square().sum() / wanted.square().sum()
+
+
+def _gram(rows: torch.Tensor) -> torch.Tensor:
+    """F F^T / positions of (channels, positions)."""
+    return rows @ rows.T / rows.shape[1]
+
+
+def _weighted_mean(terms: list[tuple[float, torch.Tensor]]) -> torch.Tensor:
+    """sum(w t) / sum(w) of pairs (w, t)."""
+    weights = torch.tensor([weight for weight, _ in terms], dtype=torch.float64)
+    return (weights * torch.stack([term for _, term in terms])).sum() / weights.sum()
+
+
+def _tensor(picture: Picture) -> torch.Tensor:
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].contiguous()
