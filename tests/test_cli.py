@@ -31,6 +31,7 @@ from tilefarm.rundir.summary import summarize, write_summary
 from tilefarm.solve.contract import Losses, Measurement, TileSolution, Weights
 from tilefarm.spec.load import load_job
 
+LARGE = ("--set", "output.width=6000", "--set", "method=feathered")
 MINIMAL = "content: photo.jpg\nstyle: painting.png\noutput: {path: out/picture.png}\n"
 
 
@@ -420,7 +421,7 @@ def test_only_one_submission_works_on_a_run(
 
 
 def test_the_plan_for_scripts(folder: Path, tilefarm_command: Command) -> None:
-    answer = tilefarm_command("plan", "--no-calibrate", "--json", "job.yaml", "--set", "output.width=6000")
+    answer = tilefarm_command("plan", "--no-calibrate", "--json", "job.yaml", *LARGE)
     assert (answer.code, answer.err) == (0, "")
     record = json.loads(answer.out)
     assert record.keys() >= {
@@ -444,7 +445,7 @@ def test_the_plan_for_scripts(folder: Path, tilefarm_command: Command) -> None:
 
 def test_the_plan_for_people_starts_nothing(folder: Path, tilefarm_command: Command) -> None:
     before = everything(folder)
-    answer = tilefarm_command("plan", "--no-calibrate", "job.yaml", "--set", "output.width=6000")
+    answer = tilefarm_command("plan", "--no-calibrate", "job.yaml", *LARGE)
     assert (answer.code, answer.err) == (0, "")
     assert "120x90 -> 6000x4500" in answer.out
     assert "25x19=475" in answer.out

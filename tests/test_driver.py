@@ -33,7 +33,7 @@ from tilefarm.solve.contract import Weights
 from tilefarm.spec.load import load_job
 
 LOCAL = ExecutorChoice("local")
-SMALL = "pyramid: {smallest: 64}\ntiles: {size: 64, rounds: 2}\n"
+SMALL = "method: feathered\npyramid: {smallest: 64}\ntiles: {size: 64, rounds: 2}\n"
 
 MakeJob = Callable[..., Path]
 
@@ -126,14 +126,14 @@ class Print:
 
 @pytest.fixture(scope="module")
 def large_print(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Print]:
-    """6000x4500 in a process of its own, with tiles as they are by default."""
+    """6000x4500 in a process of its own, in tiles of the default size."""
     folder = tmp_path_factory.mktemp("print")
     Image.fromarray(ramp(1200, 900)).save(folder / "content.png")
     Image.fromarray(grain(300, 200)).save(folder / "style.png")
     job_file = folder / "print.yaml"
     job_file.write_text(
         "content: content.png\nstyle: style.png\n"
-        "output: {path: print.tif, width: 6000, dpi: 240}\ntiles: {rounds: 1}\n"
+        "output: {path: print.tif, width: 6000, dpi: 240}\nmethod: feathered\ntiles: {rounds: 1}\n"
     )
     process = subprocess.run(
         [sys.executable, standins.__file__, job_file, folder / "runs", "--share", "1"],
@@ -362,7 +362,7 @@ def test_noise_is_seeded(make_job: MakeJob) -> None:
     [(1, 1, 1), (1, 1, 8), (1, 4000, 8), (4000, 1, 1), (2, 3, 8), (31, 33, 1), (700, 20, 8)],
 )
 def test_the_thinnest_pictures(make_job: MakeJob, width: int, height: int, style: int) -> None:
-    more = "pyramid: {smallest: 64}\ntiles: {size: 128, rounds: 1}\n"
+    more = "method: feathered\npyramid: {smallest: 64}\ntiles: {size: 128, rounds: 1}\n"
     job_file = make_job(grain(width, height), grain(style, style), more=more)
     rendered = submit(job_file, 1.0)
     expected = content_at(job_file, Size(width, height))
@@ -370,9 +370,10 @@ def test_the_thinnest_pictures(make_job: MakeJob, width: int, height: int, style
     assert np.abs(rendered.pixels / 65535 - expected).max() <= 0.51 / 65535
 
 
+@pytest.mark.parametrize("method", ["exact", "feathered"])
 @pytest.mark.parametrize(("width", "height", "style"), [(1, 1, 1), (100, 1, 8), (3, 80, 1)])
 def test_the_thinnest_pictures_with_real_features(
-    make_job: MakeJob, width: int, height: int, style: int
+    make_job: MakeJob, width: int, height: int, style: int, method: str
 ) -> None:
     from tilefarm.execute.worker import TileWorker
 
@@ -381,7 +382,7 @@ def test_the_thinnest_pictures_with_real_features(
 
     more = (
         "pyramid: {smallest: 64, iterations: [2]}\ntiles: {size: 64, rounds: 1, iterations: 2}\n"
-        "compute: {precision: float32, device: cpu}\n"
+        f"compute: {{precision: float32, device: cpu}}\nmethod: {method}\n"
     )
     job_file = make_job(grain(width, height), grain(style, style, 1), more=more)
     job = load_job(job_file)

@@ -96,7 +96,7 @@ def job_file(tmp_path: Path) -> Path:
     path = tmp_path / "job.yaml"
     path.write_text(
         "content: content.png\nstyle: style.png\noutput: {path: out.tif}\n"
-        "pyramid: {smallest: 64}\ntiles: {size: 64, rounds: 2}\n"
+        "method: feathered\npyramid: {smallest: 64}\ntiles: {size: 64, rounds: 2}\n"
     )
     return path
 
@@ -117,7 +117,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     path = folder / "job.yaml"
     path.write_text(
         "content: content.png\nstyle: style.png\noutput: {path: out.tif}\n"
-        "pyramid: {smallest: 64}\ntiles: {size: 64, rounds: 2}\n"
+        "method: feathered\npyramid: {smallest: 64}\ntiles: {size: 64, rounds: 2}\n"
     )
     events: list[Event] = []
     worker = Mixer()
@@ -417,6 +417,7 @@ REAL_JOB = """
 content: content.png
 style: style.png
 output: {path: out.tif}
+method: feathered
 objective:
   content_layers: {relu2_2: 1.0}
   style_layers: {relu1_1: 1.0, relu2_1: 1.0, relu3_1: 1.0}

@@ -92,6 +92,7 @@ def test_the_plan_has_one_row_per_level() -> None:
         content=Path("/in/gate.jpg"),
         styles=(Style(image=Path("/in/night.jpg")),),
         output=Output(path=Path("/out/gate.tif"), width=6000),
+        method="feathered",
     )
     stream = StringIO()
     Console(file=stream, width=120).print(plan_table(build_plan(job, Size(1200, 900), [Size(9, 9)])))

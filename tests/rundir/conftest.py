@@ -43,6 +43,7 @@ def job() -> Job:
             "content": Path("/in/gate.jpg"),
             "styles": (Style(image=Path("/in/night.jpg")),),
             "output": Output(path=Path("/out/gate.tif"), width=896),
+            "method": "feathered",
             "tiles": {"size": 256},
         }
     )

@@ -29,7 +29,7 @@ def mistakes(section: type[Section], data: object) -> list[tuple[str, str]]:
 def test_defaults_are_those_of_the_design() -> None:
     job = Job.model_validate(minimal())
     assert job.styles == (Style(image=Path("b.jpg"), weight=1.0, scale=1.0),)
-    assert (job.method, job.init, job.seed) == ("feathered", "content", 0)
+    assert (job.method, job.init, job.seed) == ("exact", "content", 0)
     assert (job.network.name, job.network.weights, job.network.pooling) == ("vgg19", "bundled", "max")
     assert job.network.preprocessing is None
     assert (job.objective.content_weight, job.objective.style_weight, job.objective.tv_weight) == (1, 1, 0)

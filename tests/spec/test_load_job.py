@@ -24,7 +24,7 @@ output:
   width: 6000                  # or height, or long_side, or print: {width: 40cm, height: 30cm, dpi: 300}
   dpi: 300
   bit_depth: 16                # 8 | 16 (TIFF, PNG)
-method: feathered              # feathered | exact
+method: exact                  # exact | feathered
 network: {name: vgg19, weights: bundled, pooling: max}
 objective:
   content_weight: 1.0
@@ -146,7 +146,7 @@ compute: 5
         "job.yaml, line 7: output.path must end in .tif, .tiff, .png, .jpg, .jpeg, got 'a.gif'",
         "job.yaml, line 9: output.height cannot be given together with output.width; "
         "keep only one of width, height, long_side and print",
-        "job.yaml, line 10: method must be feathered or exact, got 'exactly'; did you mean 'exact'?",
+        "job.yaml, line 10: method must be exact or feathered, got 'exactly'; did you mean 'exact'?",
         "job.yaml, line 14: objective.style_layers.relu41 is not a layer of vgg16; did you mean 'relu4_1'?",
         "job.yaml, line 15: objective.style_layers.relu5_4 is not a layer of vgg16; did you mean 'relu5_3'?",
         "job.yaml, line 16: objective.content_weight must be a number, got 'heavy'",

@@ -30,6 +30,9 @@ from tilefarm.solve.measure import check_core, core_slice, product_sum, square_s
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active
 
+_POSITIONS_PER_BLOCK = 65536
+"""Of a layer that are in memory in float32 at a time."""
+
 
 @dataclass(frozen=True)
 class _Graph:
@@ -91,26 +94,31 @@ class PieceSolver:
                 return MissingState(task.index)
             graph = self._forward(task.crop, task.core, content, with_gradient=True)
         outputs = list(graph.features)
-        grads = []
-        for name in outputs:
-            features = graph.features[name]
-            grad = torch.zeros_like(features)
-            core = self._core(features, name, task.core).detach().float()
-            self._core(grad, name, task.core).copy_(self._back(name, core, graph.content, derivatives))
-            grads.append(grad)
+        grads = [self._back(name, task.core, graph, derivatives) for name in outputs]
         (gradient,) = torch.autograd.grad([graph.features[name] for name in outputs], graph.image, grads)
         pixels: Picture = gradient[0].permute(1, 2, 0).contiguous().cpu().numpy()
         return PieceGradient(task.index, pixels)
 
-    def _back(self, name: str, core: Tensor, content: dict[str, Tensor], derivatives: Derivatives) -> Tensor:
-        """dL / dF at the core's positions, (1, N, h, w): 2 D f for the style, 2 c (F - P) for the content."""
-        back = torch.zeros_like(core)
-        if name in derivatives.products:
-            matrix = torch.from_numpy(derivatives.products[name]).to(core.device)
-            back += 2 * torch.matmul(matrix, core.flatten(2)).view_as(core)
-        if name in derivatives.content_errors:
-            back += 2 * derivatives.content_errors[name] * (core - content[name].float())
-        return back
+    def _back(self, name: str, core: Box, graph: _Graph, derivatives: Derivatives) -> Tensor:
+        """dL / dF, (1, N, H, W): at the core's positions 2 D f for the style and 2 c (F - P) for the content.
+
+        Formed in float32, some rows at a time: a whole layer in float32 would take more than its graph.
+        """
+        features = graph.features[name].detach()
+        grad = torch.zeros_like(features)
+        target, source = self._core(grad, name, core), self._core(features, name, core)
+        rows = max(1, _POSITIONS_PER_BLOCK // source.shape[3])
+        for top in range(0, source.shape[2], rows):
+            part = source[:, :, top : top + rows].float()
+            back = torch.zeros_like(part)
+            if name in derivatives.products:
+                matrix = torch.from_numpy(derivatives.products[name]).to(part.device)
+                back += 2 * torch.matmul(matrix, part.flatten(2)).view_as(part)
+            if name in derivatives.content_errors:
+                wanted = graph.content[name][:, :, top : top + rows].float()
+                back += 2 * derivatives.content_errors[name] * (part - wanted)
+            target[:, :, top : top + rows].copy_(back)
+        return grad
 
     def _forward(
         self, crop: Picture, core: Box, content: dict[str, Tensor], *, with_gradient: bool

@@ -155,7 +155,7 @@ class Job(Section):
     content: InputPath
     styles: Annotated[tuple[Style, ...], Field(min_length=1, max_length=16, strict=False)]
     output: Output
-    method: Literal["feathered", "exact"] = "feathered"
+    method: Literal["exact", "feathered"] = "exact"
     network: Network = Network()
     objective: Objective = Objective()
     pyramid: Pyramid = Pyramid()

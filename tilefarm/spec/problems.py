@@ -77,7 +77,7 @@ def _entries(count: int) -> str:
 
 
 def _choices(context: Mapping[str, Any]) -> list[str]:
-    """The words of pydantic's "'feathered' or 'exact'"."""
+    """The words of pydantic's "'exact' or 'feathered'"."""
     return str(context["expected"]).replace(" or ", ", ").replace("'", "").split(", ")
 
 

@@ -71,8 +71,8 @@ output:
   dpi: 300                   # Dots per inch: how large the pixels are on paper. Posters can do with 150.
   bit_depth: {bit_depth:<2}              # 16 keeps skies free of steps (.tif, .png); 8 makes smaller files.
 
-method: feathered            # Overlapping tiles that are blended softly. exact: the whole picture at once,
-                             # without seams, evaluated piece by piece.
+method: exact                # The whole picture at once, evaluated piece by piece, without seams.
+                             # feathered: overlapping tiles, each painted alone, that are blended softly.
 
 network:
   name: vgg19                # The network that looks at both pictures. vgg16 sees a little coarser.
@@ -99,12 +99,13 @@ pyramid:                     # The picture is painted small first and then enlar
   iterations: [600, 400, 200, 100, 50, 30]   # Steps at each size; the last number is used for all larger
                              # ones. Halve them all for a quick try.
 
-tiles:                       # Large sizes are painted in overlapping square pieces.
-  size: 512                  # Pixels of a piece, a multiple of 16. Smaller needs less memory.
-  rounds: 3                  # How often all pieces are painted over. More hides their borders better.
-  iterations: 30             # Steps on one piece in one round.
-  batch: auto                # Pieces that one worker paints together; auto fits them into its memory.
-  drift_correction: true     # Keeps each piece from becoming a small painting of its own. false: the
+tiles:                       # Large sizes are worked on in square tiles.
+  size: 512                  # Pixels of a tile, a multiple of 16. Smaller needs less memory.
+                             # The rest is for method: feathered.
+  rounds: 3                  # How often all tiles are painted over. More hides their borders better.
+  iterations: 30             # Steps on one tile in one round.
+  batch: auto                # Tiles that one worker paints together; auto fits them into its memory.
+  drift_correction: true     # Keeps each tile from becoming a small painting of its own. false: the
                              # original method.
 
 optimizer:
