@@ -68,6 +68,7 @@ class Mixer:
             node="here",
             version=tilefarm.__version__,
             memory_bytes=2**33,
+            node_bytes=2**34,
         )
 
     def solve(

@@ -310,7 +310,7 @@ def test_the_run_folder_can_be_elsewhere(
 class EchoExecutor:
     """Returns every tile unchanged and every statistic as zero."""
 
-    workers = (WorkerInfo("cpu", "test", None, 1, "float32", os.getpid(), "here", "1", 2**33),)
+    workers = (WorkerInfo("cpu", "test", None, 1, "float32", os.getpid(), "here", "1", 2**33, 2**34),)
 
     def solve(
         self, settings: Any, targets: Any, batches: Iterable[Batch], report: Any

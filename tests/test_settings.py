@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import platform
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
+from tests.prepared import prepared_job
 from tilefarm.execute.protocol import Keep, WorkerInfo
-from tilefarm.geometry import Size
-from tilefarm.plan.build import build_plan
 from tilefarm.plan.estimate import content_bytes, graph_bytes, needs
 from tilefarm.prepare import Prepared
-from tilefarm.settings import choose_keep
-from tilefarm.spec.model import Job, Style
-from tilefarm.spec.output import Output
+from tilefarm.settings import choose_core, choose_keep
 
 GIB = 2**30
-WORKER = WorkerInfo("cpu", "test", None, 2, "float32", 1, "here", "1", 8 * GIB)
-
-
-def prepared_job(width: int, **compute: Any) -> Prepared:
-    job = Job.model_validate(
-        {
-            "name": "gate",
-            "content": Path("/in/gate.jpg"),
-            "styles": (Style(image=Path("/in/night.jpg")),),
-            "output": Output.model_validate({"path": Path("/out/gate.tif"), "width": width}),
-            "method": "exact",
-            "compute": compute,
-        }
-    )
-    plan = build_plan(job, Size(1200, 900), [Size(900, 900)])
-    return cast(Prepared, SimpleNamespace(job=job, plan=plan))
+WORKER = WorkerInfo("cpu", "test", None, 2, "float32", 1, "here", "1", 8 * GIB, 8 * GIB)
 
 
 def used(prepared: Prepared, keep: Keep) -> int:
@@ -103,3 +83,48 @@ def test_half_the_precision_keeps_more() -> None:
     level = prepared.plan.levels[-1]
     low = choose_keep(prepared, level, [WORKER], "bfloat16")
     assert low.graphs > 1.5 * choose_keep(prepared, level, [WORKER], "float32").graphs
+
+
+def core(free: float, workers: int = 1, total: float = 24, **compute: Any) -> int:
+    """The pieces' size for workers on a machine with `free` of `total` GiB free."""
+    worker = replace(WORKER, memory_bytes=round(free * GIB), node_bytes=round(total * GIB))
+    return choose_core(prepared_job(6000, "auto", **compute), [worker] * workers, "bfloat16")
+
+
+def test_auto_takes_the_largest_pieces_that_fit() -> None:
+    sizes = [core(memory, total=memory) for memory in (64, 16, 12, 8, 4)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert (sizes[0], sizes[-1]) == (1024, 256)
+    for memory in (64, 16, 12):
+        prepared = prepared_job(6000, "auto").with_core(core(memory, total=memory))
+        assert needs(prepared.job, prepared.plan, 1, True).worker_bytes <= 0.9 * memory * GIB / 4
+
+
+def test_the_number_of_workers_does_not_change_the_pieces_while_they_fit() -> None:
+    assert core(24, 1) == core(24, 2) == core(24, 4) == 1024
+    assert core(24, 16) < 1024
+    assert core(3, 1) < 1024, "little is free"
+    assert core(24, 1, memory="5GiB") < 1024
+
+
+def test_the_jobs_own_size_counts_and_feathered_tiles_stay_as_they_are() -> None:
+    assert choose_core(prepared_job(6000, 320), [WORKER], "bfloat16") == 320
+    plenty = replace(WORKER, memory_bytes=64 * GIB, node_bytes=64 * GIB)
+    auto = prepared_job(6000, "auto")
+    feathered = replace(auto, job=auto.job.model_copy(update={"method": "feathered"}))
+    assert choose_core(feathered, [plenty], "bfloat16") == 512
+
+
+def test_a_gpu_has_its_own_memory_for_pieces() -> None:
+    gpu = replace(WORKER, gpu_bytes=80 * GIB, memory_bytes=GIB)
+    assert choose_core(prepared_job(6000, "auto"), [gpu], "bfloat16") == 1024
+    assert choose_core(prepared_job(6000, "auto"), [replace(gpu, gpu_bytes=GIB)], "float32") < 512
+
+
+def test_pieces_of_another_size_are_planned() -> None:
+    prepared = prepared_job(6000, "auto")
+    sides = {piece.core.width for piece in prepared.with_core(1024).plan.levels[-1].pieces}
+    assert prepared.plan.core == 512
+    assert 900 < max(sides) <= 1024 + 15
+    whole = [level.size for level in prepared.with_core(1024).plan.levels if not level.pieces]
+    assert whole == [level.size for level in prepared.plan.levels if not level.pieces]

@@ -109,11 +109,12 @@ def plan(
         prepared = prepare(load_job(job_file, overrides or ()))
         expected = forecast(prepared, timed=calibrate)
         if as_json:
-            _print_json(plan_record(prepared.plan) | asdict(expected) | {"notes": prepared.notes})
+            needs = {key: value for key, value in asdict(expected).items() if key != "plan"}
+            _print_json(plan_record(expected.plan) | needs | {"notes": prepared.notes})
             return
         console = Console(highlight=False, markup=False, emoji=False)
         console.print(f"{prepared.job.name}: {prepared.plan.content} -> {prepared.plan.output}")
-        console.print(plan_table(prepared.plan))
+        console.print(plan_table(expected.plan))
         for line in [*forecast_lines(expected), *(f"note    {note}" for note in prepared.notes)]:
             console.print(line, soft_wrap=True)
 

@@ -105,7 +105,7 @@ class _Session:
         listen: Listener,
         opener: Opener | None,
     ) -> None:
-        self._prepared = prepared
+        self._prepared = prepared.with_core(state.started.core) if state.started else prepared
         self._job = prepared.job
         self._run = run
         self._state = state
@@ -179,6 +179,8 @@ class _Session:
                 started = choose(self._prepared, executor.workers, weights)
                 journal.append(started)
                 self._state.apply(started)
+            self._prepared = self._prepared.with_core(started.core)
+            write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")
             self._announce(executor, started, listen)
             settings = solver_settings(self._job, started)
             tools = RunTools(

@@ -14,10 +14,10 @@ from tilefarm.errors import ResourceError
 from tilefarm.execute.cluster import cpu_layout
 from tilefarm.execute.open import usable_cores
 from tilefarm.execute.protocol import Keep, WorkerInfo
-from tilefarm.plan.build import LevelPlan
+from tilefarm.plan.build import LevelPlan, RenderPlan
 from tilefarm.plan.estimate import Needs, content_bytes, graph_bytes
 from tilefarm.prepare import Prepared, estimate, most_workers
-from tilefarm.settings import choose_keep
+from tilefarm.settings import choose_core, choose_keep
 from tilefarm.solve.contract import Precision
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class KeptPieces:
 class Forecast:
     """A job's plan in resources."""
 
+    plan: RenderPlan
+    """With the size of pieces that is chosen here."""
     needs: Needs
     """The least that it can work with."""
     workers: int
@@ -73,6 +75,7 @@ def forecast(prepared: Prepared, timed: bool) -> Forecast:
         calibration = calibrate(prepared)
     workers = _workers(prepared, calibration, most)
     precision = _precision(prepared, calibration)
+    prepared = prepared.with_core(choose_core(prepared, workers, precision))
     exact = [level for level in prepared.plan.levels if level.pieces]
     kept = tuple(_kept(prepared, level, workers, precision) for level in exact)
     seconds = None
@@ -83,8 +86,9 @@ def forecast(prepared: Prepared, timed: bool) -> Forecast:
         )
         pixels = prepared.plan.evaluated_pixels + extra
         seconds = pixels / 1e6 * calibration.seconds_per_megapixel_step
+    required = estimate(prepared)
     worker_bytes = required.worker_bytes + max((pieces.bytes_per_worker for pieces in kept), default=0)
-    return Forecast(required, len(workers), kept, worker_bytes, calibration, seconds, shortage)
+    return Forecast(prepared.plan, required, len(workers), kept, worker_bytes, calibration, seconds, shortage)
 
 
 def work_factor(pieces: int, contents: int, graphs: int) -> float:
@@ -116,7 +120,7 @@ def _workers(prepared: Prepared, calibration: Calibration | None, most: int) -> 
     if calibration is not None and calibration.worker.gpu_bytes is not None:
         return [calibration.worker] * (wanted or 1)
     layout = cpu_layout([usable_cores()], wanted, most)
-    free = psutil.virtual_memory().available
+    memory = psutil.virtual_memory()
     worker = WorkerInfo(
         device="cpu",
         device_name=platform.machine(),
@@ -126,7 +130,8 @@ def _workers(prepared: Prepared, calibration: Calibration | None, most: int) -> 
         process=os.getpid(),
         node=platform.node(),
         version=tilefarm.__version__,
-        memory_bytes=free,
+        memory_bytes=memory.available,
+        node_bytes=memory.total,
     )
     return [worker] * layout.workers
 

@@ -96,17 +96,17 @@ class LevelRun:
         """Statistics of all styles and of the content at this level's size."""
         tools, job = self._tools, self._tools.prepared.job
         field = receptive_field(job.network.name, deepest_of(job))
-        content = Pieces.of(self._content, self._level.size, job.tiles.size, field)
+        content = Pieces.of(self._content, self._level.size, job.tiles.side, field)
         styles = []
         for number, (picture, size) in enumerate(zip(tools.prepared.styles, self._level.styles, strict=True)):
             path = tools.run.style(self._index, number)
             write_content(picture, Box.of(picture.size), size, path)
             if job.objective.style_target == "crop":
-                side = job.tiles.size
+                side = job.tiles.side
                 tile = Size(side, side) if self._level.pieces else self._level.grid.tile
                 styles.append(Pieces.centred(path, size, tile))
             else:
-                styles.append(Pieces.of(path, size, job.tiles.size, field))
+                styles.append(Pieces.of(path, size, job.tiles.side, field))
         total = content.count + sum(pieces.count for pieces in styles)
         counter = itertools.count(1)
 

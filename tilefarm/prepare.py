@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -34,6 +34,11 @@ class Prepared:
     plan: RenderPlan
     notes: tuple[str, ...]
     """What a user should know before the work starts, a sentence each."""
+
+    def with_core(self, core: int) -> Prepared:
+        """The same with pieces of the exact method of this size, where the job leaves it open."""
+        sizes = [style.size for style in self.styles]
+        return replace(self, plan=build_plan(self.job, self.content.size, sizes, core))
 
 
 def prepare(job: Job) -> Prepared:
@@ -73,7 +78,7 @@ def most_workers(job: Job, required: Needs) -> int:
         source = "free memory" if job.compute.memory == "auto" else "compute.memory"
         total = gib(required.driver_bytes + wanted * required.worker_bytes)
         raise ResourceError(
-            f"the driver and {wanted} worker(s) with tiles of {job.tiles.size} px need {total} of memory, "
+            f"the driver and {wanted} worker(s) with tiles of {job.tiles.side} px need {total} of memory, "
             f"and {source} allows {gib(budget)}; lower tiles.size, optimizer.history or compute.workers, "
             "or raise compute.memory"
         )

@@ -106,7 +106,7 @@ class Round:
         if level.grid.is_whole or not tools.prepared.job.tiles.drift_correction:
             return self._targets
         field = receptive_field(tools.prepared.job.network.name, deepest_of(tools.prepared.job))
-        core = tools.prepared.job.tiles.size
+        core = tools.prepared.job.tiles.side
         pieces = Pieces.of(tools.run.canvas(level.index), level.size, core, field)
         counter = itertools.count(1)
 

@@ -46,6 +46,7 @@ class BusyWorker:
             node="",
             version=tilefarm.__version__,
             memory_bytes=0,
+            node_bytes=0,
         )
 
     def solve(

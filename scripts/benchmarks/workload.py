@@ -68,7 +68,7 @@ def default_job(output: Size) -> Job:
 
 def default_settings(precision: Precision) -> SolverSettings:
     """The default job's network and objective."""
-    started = Started(version=tilefarm.__version__, weights_sha256="", precision=precision, batch=1)
+    started = Started(version=tilefarm.__version__, weights_sha256="", precision=precision, batch=1, core=512)
     return solver_settings(default_job(Size(1, 1)), started)
 
 

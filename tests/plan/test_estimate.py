@@ -148,7 +148,7 @@ def test_print_scale_in_numbers(make_job: MakeJob) -> None:
 class EchoExecutor:
     """Returns every tile unchanged and every statistic as zero."""
 
-    workers = (WorkerInfo("cpu", "test", None, 1, "float32", os.getpid(), "here", "1", 2**33),)
+    workers = (WorkerInfo("cpu", "test", None, 1, "float32", os.getpid(), "here", "1", 2**33, 2**34),)
 
     def solve(
         self, settings: Any, targets: Any, batches: Iterable[Batch], report: Any

@@ -6,14 +6,14 @@ import re
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
 from tilefarm.forecast import Forecast, KeptPieces
 from tilefarm.geometry import Size
-from tilefarm.plan.build import build_plan
+from tilefarm.plan.build import RenderPlan, build_plan
 from tilefarm.plan.estimate import Needs
 from tilefarm.report.tables import effective_status, forecast_lines, plan_table, status_lines
 from tilefarm.spec.model import Job, Style
@@ -105,8 +105,9 @@ def test_the_plan_has_one_row_per_level() -> None:
 
 
 def test_the_forecast_is_said_in_units_for_people() -> None:
+    plan = cast(RenderPlan, None)
     required = Needs(worker_bytes=3 * 2**29, driver_bytes=400 * 2**20, disk_bytes=5 * 2**30, flop=2.5e15)
-    expected = Forecast(required, 1, (), required.worker_bytes, None, None, None)
+    expected = Forecast(plan, required, 1, (), required.worker_bytes, None, None, None)
     assert forecast_lines(expected) == [
         "disk    5.0 GiB in the run folder, the output included",
         "memory  1.5 GiB for the one worker (at least 1.5 GiB), 400 MiB for the driver",
@@ -120,9 +121,10 @@ def test_the_forecast_is_said_in_units_for_people() -> None:
 
 
 def test_the_forecast_says_what_exact_levels_keep() -> None:
+    plan = cast(RenderPlan, None)
     required = Needs(worker_bytes=3 * 2**29, driver_bytes=400 * 2**20, disk_bytes=5 * 2**30, flop=2.5e15)
     kept = (KeptPieces(2, 4, 4, 4, 2**30, 1.0), KeptPieces(3, 12, 12, 6, 2**31, 1.25))
-    lines = forecast_lines(Forecast(required, 2, kept, 7 * 2**29, None, None, None))
+    lines = forecast_lines(Forecast(plan, required, 2, kept, 7 * 2**29, None, None, None))
     assert lines[1] == "memory  3.5 GiB for each of 2 workers (at least 1.5 GiB), 400 MiB for the driver"
     assert lines[2:4] == [
         "exact   level 3: of 4 pieces, 4 keep their content's features in memory, and 4 their graph between "

@@ -16,7 +16,7 @@ from tilefarm.spec.output import Output
 
 Make = Callable[..., Any]
 _DEFAULTS: dict[type, dict[str, Any]] = {
-    Started: {"version": "1", "weights_sha256": "ab", "precision": "float32", "batch": 1},
+    Started: {"version": "1", "weights_sha256": "ab", "precision": "float32", "batch": 1, "core": 512},
     LevelStarted: {"canvas_crc": 1, "targets_crc": 2, "seconds": 0.5},
     TileDone: {"crc": 3, "loss_first": 9.0, "loss_last": 1.0, "rollbacks": 0, "attempts": 1},
     RoundDone: {"canvas_crc": 4, "loss_first": 8.0, "loss_last": 2.0, "seconds": 1.5},

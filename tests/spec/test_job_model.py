@@ -35,7 +35,13 @@ def test_defaults_are_those_of_the_design() -> None:
     assert (job.objective.content_weight, job.objective.style_weight, job.objective.tv_weight) == (1, 1, 0)
     assert job.objective.content_layers == (("relu4_2", 1.0),)
     assert [name for name, _ in job.objective.style_layers] == [f"relu{i}_1" for i in (1, 2, 3, 4, 5)]
-    assert (job.tiles.size, job.tiles.rounds, job.tiles.iterations, job.tiles.batch) == (512, 3, 30, "auto")
+    assert (job.tiles.size, job.tiles.rounds, job.tiles.iterations, job.tiles.batch) == (
+        "auto",
+        3,
+        30,
+        "auto",
+    )
+    assert job.tiles.side == 512
     assert (job.optimizer.name, job.optimizer.history) == ("lbfgs", 20)
     assert (job.compute.device, job.compute.precision, job.compute.workers, job.compute.memory) == (
         "auto",

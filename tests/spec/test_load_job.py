@@ -33,7 +33,7 @@ objective:
   content_layers: {relu4_2: 1.0}
   style_layers: {relu1_1: 1.0, relu2_1: 1.0, relu3_1: 1.0, relu4_1: 1.0, relu5_1: 1.0}
 pyramid: {smallest: 224, iterations: [600, 400, 200, 100, 50, 30]}   # coarse to fine, the last repeats
-tiles: {size: 512, rounds: 3, iterations: 30}
+tiles: {size: auto, rounds: 3, iterations: 30}
 optimizer: {name: lbfgs, history: 20}
 init: content
 seed: 0

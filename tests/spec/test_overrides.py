@@ -53,7 +53,7 @@ def test_the_last_one_wins(job: Path) -> None:
 
 def test_whole_sections_and_keys_in_new_sections(job: Path) -> None:
     made = load_job(job, ["tiles={rounds: 5}", "objective.style_layers.relu2_1=2", "tiles.batch=4"])
-    assert (made.tiles.size, made.tiles.rounds, made.tiles.batch) == (512, 5, 4)
+    assert (made.tiles.size, made.tiles.rounds, made.tiles.batch) == ("auto", 5, 4)
     assert made.objective.style_layers == (("relu2_1", 2.0),)
 
 

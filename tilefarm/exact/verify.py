@@ -76,18 +76,18 @@ def verify_job(prepared: Prepared, executor: Executor, started: Started, number:
         grams = []
         for style, size in zip(prepared.styles, level.styles, strict=True):
             write_content(style, Box.of(style.size), size, folder / "style.f32")
-            pieces = Pieces.of(folder / "style.f32", size, job.tiles.size, field)
+            pieces = Pieces.of(folder / "style.f32", size, job.tiles.side, field)
             grams.append(measure_grams(executor, settings, pieces, lambda: None))
         squares = measure_mean_squares(
             executor,
             settings,
-            Pieces.of(folder / "content.f32", window.size, job.tiles.size, field),
+            Pieces.of(folder / "content.f32", window.size, job.tiles.side, field),
             lambda: None,
         )
     targets = LevelTargets("verify", mix_grams(grams, [style.weight for style in job.styles]), squares)
     noise = np.random.default_rng(job.seed).normal(0, 0.05, content.shape)
     picture = (content + noise).astype(np.float32)
-    core = job.tiles.size
+    core = job.tiles.side
     if window.size.long_side <= core:  # the job would solve this level whole: cut it all the same
         core = max(field.stride, window.size.long_side // 2 // field.stride * field.stride)
     return verify(executor, settings, targets, picture, content, core, field)

@@ -81,6 +81,8 @@ class WorkerInfo:
     """Of tilefarm."""
     memory_bytes: int
     """Free on its node when it started."""
+    node_bytes: int
+    """Of its node in all."""
 
 
 class Worker(Protocol):

@@ -57,6 +57,7 @@ class TileWorker:
             node=platform.node(),
             version=tilefarm.__version__,
             memory_bytes=psutil.virtual_memory().available,
+            node_bytes=psutil.virtual_memory().total,
         )
 
     def solve(

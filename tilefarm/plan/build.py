@@ -56,6 +56,8 @@ class RenderPlan:
     crop: Box
     """The part of the content that is shown."""
     output: Size
+    core: int
+    """Of the exact method: the most pixels of a side that a piece has without its halo."""
     levels: tuple[LevelPlan, ...]
 
     @property
@@ -69,22 +71,26 @@ class RenderPlan:
         return sum(level.units * level.rounds for level in self.levels)
 
 
-def build_plan(job: Job, content: Size, styles: Sequence[Size]) -> RenderPlan:
+def build_plan(job: Job, content: Size, styles: Sequence[Size], core: int | None = None) -> RenderPlan:
     """The plan for a job whose content and style pictures have these sizes (orientation applied).
+
+    `core` is for exact jobs whose `tiles.size` is auto; without it pieces have the usual tile's size.
 
     Levels that fit in one tile are solved whole with `pyramid.iterations`. Larger ones are painted tile
     by tile with `tiles.rounds` rounds of `tiles.iterations`, or, by the exact method, as a whole too,
     evaluated in pieces, with `pyramid.iterations`.
     """
     target = job.output.target(content)
+    if core is None or job.tiles.size != "auto":
+        core = job.tiles.side
     levels = []
     for index, size in enumerate(pyramid(target.size, job.pyramid.smallest)):
-        grid = Grid.of(size, job.tiles.size)
+        grid = Grid.of(size, job.tiles.side)
         tiled = not grid.is_whole and job.method == "feathered"
         pieces: tuple[Piece, ...] = ()
         if not grid.is_whole and job.method == "exact":
             grid = Grid(AxisGrid.whole(size.width), AxisGrid.whole(size.height))
-            pieces = _pieces(job, grid.tile)
+            pieces = _pieces(job, grid.tile, core)
         levels.append(
             LevelPlan(
                 index=index,
@@ -98,9 +104,9 @@ def build_plan(job: Job, content: Size, styles: Sequence[Size]) -> RenderPlan:
                 pieces=pieces,
             )
         )
-    return RenderPlan(content, target.crop, target.size, tuple(levels))
+    return RenderPlan(content, target.crop, target.size, core, tuple(levels))
 
 
-def _pieces(job: Job, window: Size) -> tuple[Piece, ...]:
-    """Cores of about a tile's size with the whole halo."""
-    return tuple(partition(window, job.tiles.size, receptive_field(job.network.name, deepest_of(job))))
+def _pieces(job: Job, window: Size, core: int) -> tuple[Piece, ...]:
+    """Cores with the whole halo."""
+    return tuple(partition(window, core, receptive_field(job.network.name, deepest_of(job))))

@@ -31,6 +31,8 @@ class Started(_Line):
     weights_sha256: str
     precision: Precision
     batch: int
+    core: int = 512
+    """Pixels of a side of the exact method's pieces without their halo."""
 
 
 class LevelStarted(_Line):

@@ -99,6 +99,7 @@ def plan_record(plan: RenderPlan) -> dict[str, Any]:
         "crop": [plan.crop.left, plan.crop.top, plan.crop.right, plan.crop.bottom],
         "output": {"width": plan.output.width, "height": plan.output.height},
         "tile_solves": plan.tiles,
+        "core": plan.core,
         "evaluated_megapixels": round(plan.evaluated_pixels / 1e6, 1),
         "levels": [
             {

@@ -16,6 +16,7 @@ from tilefarm.spec.output import Length, Output, Print, Target
 from tilefarm.spec.paths import NAMED_WEIGHTS, InputPath, WeightsSource, found_path, same_file, to_path
 from tilefarm.spec.section import Conflict, Section, written
 from tilefarm.spec.values import (
+    USUAL_TILE,
     Batch,
     Device,
     JobName,
@@ -124,12 +125,18 @@ class Pyramid(Section):
 class Tiles(Section):
     """How levels that are larger than a tile are cut and solved."""
 
-    size: TileSize = 512
+    size: TileSize = "auto"
+    """For method: exact, auto leaves the size of the pieces to the memory there is."""
     rounds: Annotated[int, Field(ge=1, le=100)] = 3
     iterations: Annotated[int, Field(ge=1, le=10_000)] = 30
     batch: Batch = "auto"
     drift_correction: bool = True
     """Whether tiles make only the move that the whole picture must make (method: feathered)."""
+
+    @property
+    def side(self) -> int:
+        """Pixels of a tile, and the longest side of a level that is solved whole."""
+        return USUAL_TILE if self.size == "auto" else self.size
 
 
 class Optimizer(Section):

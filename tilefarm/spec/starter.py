@@ -100,8 +100,8 @@ pyramid:                     # The picture is painted small first and then enlar
                              # ones. Halve them all for a quick try.
 
 tiles:                       # Large sizes are worked on in square tiles.
-  size: 512                  # Pixels of a tile, a multiple of 16. Smaller needs less memory.
-                             # The rest is for method: feathered.
+  size: auto                 # Pixels of a tile, a multiple of 16; auto takes what fits the memory (exact),
+                             # or 512 (feathered). The rest is for method: feathered.
   rounds: 3                  # How often all tiles are painted over. More hides their borders better.
   iterations: 30             # Steps on one tile in one round.
   batch: auto                # Tiles that one worker paints together; auto fits them into its memory.

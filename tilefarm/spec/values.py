@@ -127,15 +127,24 @@ def _device(value: Any) -> str:
 Device = Annotated[str, PlainValidator(_device)]
 
 
-def _tile_size(value: Any) -> Any:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if whole and 64 <= value <= 4096 and value % 16:
+def _tile_size(value: Any) -> int | Auto:
+    if value == "auto":
+        return "auto"
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"must be auto or a whole number of pixels, got {found(value)}")
+    if value < 64:
+        raise ValueError(f"must be at least 64, got {value}")
+    if value > 4096:
+        raise ValueError(f"must be at most 4096, got {value}")
+    if value % 16:
         below = value // 16 * 16
         raise ValueError(f"must be a multiple of 16, got {value}; the nearest are {below} and {below + 16}")
     return value
 
 
-TileSize = Annotated[int, Field(ge=64, le=4096), BeforeValidator(_tile_size)]
+TileSize = Annotated[int | Auto, PlainValidator(_tile_size)]
+USUAL_TILE = 512
+"""Pixels of a tile where `tiles.size` is auto."""
 
 MOST_LAYERS = 16
 
