@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tilefarm.errors import JobError, ResourceError
-from tilefarm.solve.backend import fast_precision, make_network, resolve_device
+from tilefarm.solve import backend
+from tilefarm.solve.backend import convolution_seconds, fast_precision, make_network, resolve_device
 from tilefarm.solve.contract import SolverSettings, Weights
 
 
@@ -38,7 +40,14 @@ def test_an_unknown_device_is_a_sentence(name: str) -> None:
         resolve_device(name)
 
 
+def pretend_speed(monkeypatch: pytest.MonkeyPatch, gain: float) -> None:
+    """bfloat16 is so many times as fast as float32."""
+    seconds = {"float32": 1.0, "bfloat16": 1.0 / gain}
+    monkeypatch.setattr(backend, "convolution_seconds", lambda device, precision: seconds[precision])
+
+
 def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_speed(monkeypatch, 2.0)
     for flags, wanted in (
         ({"avx512_bf16": True, "amx_bf16": False}, "bfloat16"),
         ({"avx512_bf16": False, "amx_bf16": True}, "bfloat16"),
@@ -50,6 +59,19 @@ def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None
     assert fast_precision("cuda") == "float32"
     pretend_gpus(monkeypatch, 1, (8, 0))
     assert fast_precision("cuda:0") == "bfloat16"
+
+
+def test_precision_follows_what_is_really_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    for gain, wanted in ((0.5, "float32"), (1.1, "float32"), (1.9, "bfloat16")):
+        pretend_speed(monkeypatch, gain)
+        assert fast_precision("cpu") == wanted
+
+
+def test_a_convolution_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 9.0, 9.0, 12.0, 12.0, 14.0, 14.0, 18.0, 18.0, 23.0])
+    monkeypatch.setattr(backend, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert convolution_seconds("cpu", "bfloat16") == 2.0, "the shortest but for the first"
 
 
 def test_the_network_is_built_as_the_settings_say(

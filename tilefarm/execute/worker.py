@@ -46,6 +46,7 @@ class TileWorker:
 
     def info(self) -> WorkerInfo:
         """Describe this worker."""
+        torch.set_num_threads(self._threads)
         on_gpu = self._device.startswith("cuda")
         return WorkerInfo(
             device=self._device,
