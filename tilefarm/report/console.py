@@ -101,6 +101,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+def counted(number: int, noun: str) -> str:
+    """1 piece, 2 pieces."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _where(model: ProgressModel) -> str:
     level = model.level
     if level is None:
@@ -130,8 +135,7 @@ def _line(event: Event) -> str | None:
     """The line that stays on the screen, None for events that only move the live line."""
     if isinstance(event, RunStarted):
         verb = "resuming" if event.resumed else "rendering"
-        count = len(event.workers)
-        crew = f"{count} worker{'s' if count > 1 else ''} ({'; '.join(event.workers)})"
+        crew = f"{counted(len(event.workers), 'worker')} ({'; '.join(event.workers)})"
         return (
             f"{verb} {event.name} at {event.output}, {len(event.work)} levels, {crew}, {event.precision}\n"
             f"run folder {event.root}"
@@ -139,7 +143,7 @@ def _line(event: Event) -> str | None:
     if isinstance(event, LevelBegan):
         tiles = "whole" if event.tiles == 1 else f"{event.tiles} tiles, {event.rounds} rounds"
         if event.pieces:
-            tiles = f"exact, {event.pieces} pieces"
+            tiles = f"exact, {counted(event.pieces, 'piece')}"
         return f"level {event.level + 1}, {event.size}: {tiles}, {event.iterations} iterations"
     if isinstance(event, RoundFinished):
         losses = f"loss {event.loss_first:.4g} -> {event.loss_last:.4g}"

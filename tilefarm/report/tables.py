@@ -9,7 +9,7 @@ from rich.table import Table
 from tilefarm.forecast import Forecast, KeptPieces
 from tilefarm.plan.build import LevelPlan, RenderPlan
 from tilefarm.prepare import gib
-from tilefarm.report.console import duration
+from tilefarm.report.console import counted, duration
 
 
 def plan_table(plan: RenderPlan) -> Table:
@@ -34,7 +34,7 @@ def plan_table(plan: RenderPlan) -> Table:
 
 def _cut(level: LevelPlan) -> str:
     if level.pieces:
-        return f"{len(level.pieces)} pieces"
+        return counted(len(level.pieces), "piece")
     x, y = level.grid.x, level.grid.y
     return "whole" if level.grid.is_whole else f"{x.count}x{y.count}={level.grid.tiles}"
 
@@ -66,9 +66,10 @@ def forecast_lines(expected: Forecast) -> list[str]:
 
 
 def _kept_line(kept: KeptPieces) -> str:
+    pieces = counted(kept.pieces, "piece")
     text = (
-        f"exact   level {kept.level + 1}: of {kept.pieces} pieces, {kept.contents} keep their content's "
-        f"features in memory, and {kept.graphs} their graph between the passes"
+        f"exact   level {kept.level + 1}: of {pieces}, {kept.contents} keep their content's features in "
+        f"memory, and {kept.graphs} their graph between the passes"
     )
     if kept.work_factor > 1:
         text += f"; the rest is computed again, {kept.work_factor:.2f} times the work"
