@@ -104,7 +104,7 @@ def measure_block_method(bench: Bench) -> list[BlockComparison]:
     torch.set_num_threads(bench.machine.threads)
     point, content = (np.array(open_raw(path, size)) for path in (workload.point, workload.content))
     theirs = BlockMethod(network, workload.settings, workload.targets, content, scale.block, scale.margin)
-    pieces = cut(size, scale.block)
+    pieces = cut(size, scale.block_core)
     budget = min(GRAPH_BYTES, psutil.virtual_memory().available // 2)
     counts = sorted({affordable_graphs(pieces, budget), 0}, reverse=True)
     works: dict[str, Callable[[], object]] = {}
@@ -151,7 +151,7 @@ def _record(
         height=scale.block_picture.height,
         block=scale.block,
         margin=scale.margin,
-        core=scale.block,
+        core=scale.block_core,
         pieces=len(pieces),
         graphs_kept=graphs,
         graph_budget_bytes=budget,

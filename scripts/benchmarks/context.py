@@ -24,9 +24,11 @@ class Scale:
     block_picture: Size
     block_rounds: int
     block: int
-    """Of the block method, and the cores that it is compared with, in pixels."""
+    """Of the block method, in pixels."""
     margin: int
     """Of the block method, in pixels."""
+    block_core: int
+    """Of the pieces that the block method is compared with, in pixels."""
     tile: int
     """Side of the feathered tiles, in pixels."""
     farm_tiles: int
@@ -43,6 +45,7 @@ FULL = Scale(
     block_rounds=3,
     block=512,
     margin=256,
+    block_core=1024,
     tile=512,
     farm_tiles=200,
     memory=(Size(1024, 768), Size(2048, 1536), Size(4096, 3072), Size(6144, 4608)),
@@ -56,6 +59,7 @@ QUICK = Scale(
     block_rounds=1,
     block=512,
     margin=256,
+    block_core=512,
     tile=256,
     farm_tiles=200,
     memory=(Size(1024, 768), Size(2048, 1536)),

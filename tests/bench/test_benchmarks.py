@@ -37,6 +37,7 @@ TINY = Scale(
     block_picture=Size(96, 64),
     block_rounds=1,
     block=32,
+    block_core=32,
     margin=160,
     tile=32,
     farm_tiles=6,
