@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +97,7 @@ def _objective(run: RunDir) -> Losses:
     job, level = prepared.job, prepared.plan.levels[-1]
     started = RunState.replay(read_journal(run.journal)).started
     assert started is not None
-    settings = solver_settings(job, replace(started, precision="float32"))
+    settings = solver_settings(job, started.model_copy(update={"precision": "float32"}))
     weights = load_weights(job.network.name, job.network.weights, job.network.preprocessing)
     executor = LocalExecutor(TileWorker(weights, "cpu", usable_cores()))
     pieces = tuple(partition(level.size, CORE, receptive_field(job.network.name, deepest_of(job))))

@@ -105,6 +105,7 @@ class _Session:
         listen: Listener,
         opener: Opener | None,
     ) -> None:
+        self._required = estimate(prepared)  # before pieces are sized: a resumed run is let in like a new one
         self._prepared = prepared.with_core(state.started.core) if state.started else prepared
         self._job = prepared.job
         self._run = run
@@ -118,6 +119,11 @@ class _Session:
         """Paint what is missing, export, and leave a true run.json behind however it ends."""
         for leftover in self._run.root.glob(".*"):  # of a driver that was killed in mid-write
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        for level in self._prepared.plan.levels:  # of a driver that was killed while it cleared up
+            if self._state.rounds_done(level.index) == level.rounds and is_intact(
+                self._run, self._state, level
+            ):
+                shutil.rmtree(self._run.optimizer(level.index), ignore_errors=True)
         write_text(self._run.job, to_yaml(self._job))
         write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")
         self._write_summary("running")
@@ -172,7 +178,7 @@ class _Session:
                 "restore them, or remove that folder to start anew"
             )
         here = self._choice.address is None  # a cluster's machines have their own memory
-        most = most_workers(self._job, estimate(self._prepared)) if here else sys.maxsize
+        most = most_workers(self._job, self._required) if here else sys.maxsize
         executor = self._opener(weights, most)
         try:
             if started is None:

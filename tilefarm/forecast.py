@@ -7,12 +7,11 @@ import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import psutil
-
 import tilefarm
 from tilefarm.errors import ResourceError
 from tilefarm.execute.cluster import cpu_layout
 from tilefarm.execute.open import usable_cores
+from tilefarm.execute.process import free_memory, total_memory
 from tilefarm.execute.protocol import Keep, WorkerInfo
 from tilefarm.plan.build import LevelPlan, RenderPlan
 from tilefarm.plan.estimate import Needs, content_bytes, graph_bytes
@@ -85,8 +84,11 @@ def forecast(prepared: Prepared, timed: bool) -> Forecast:
             for level, pieces in zip(exact, kept, strict=True)
         )
         pixels = prepared.plan.evaluated_pixels + extra
-        seconds = pixels / 1e6 * calibration.seconds_per_megapixel_step
-    required = estimate(prepared)
+        speed = sum(worker.threads for worker in workers) / calibration.worker.threads
+        if calibration.worker.gpu_bytes is not None:
+            speed = len(workers)
+        seconds = pixels / 1e6 * calibration.seconds_per_megapixel_step / speed
+    required = estimate(prepared, precision)
     worker_bytes = required.worker_bytes + max((pieces.bytes_per_worker for pieces in kept), default=0)
     return Forecast(prepared.plan, required, len(workers), kept, worker_bytes, calibration, seconds, shortage)
 
@@ -119,8 +121,7 @@ def _workers(prepared: Prepared, calibration: Calibration | None, most: int) -> 
     wanted = None if prepared.job.compute.workers == "auto" else prepared.job.compute.workers
     if calibration is not None and calibration.worker.gpu_bytes is not None:
         return [calibration.worker] * (wanted or 1)
-    layout = cpu_layout([usable_cores()], wanted, most)
-    memory = psutil.virtual_memory()
+    layout = cpu_layout([max(usable_cores(), wanted or 1)], wanted, most)
     worker = WorkerInfo(
         device="cpu",
         device_name=platform.machine(),
@@ -130,8 +131,8 @@ def _workers(prepared: Prepared, calibration: Calibration | None, most: int) -> 
         process=os.getpid(),
         node=platform.node(),
         version=tilefarm.__version__,
-        memory_bytes=memory.available,
-        node_bytes=memory.total,
+        memory_bytes=free_memory(),
+        node_bytes=total_memory(),
     )
     return [worker] * layout.workers
 

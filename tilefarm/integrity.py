@@ -24,7 +24,10 @@ def is_intact(run: RunDir, state: RunState, level: LevelPlan) -> bool:
         return False
     if checksum(canvas) == expected:
         return True
-    return is_committed(run.optimizer(level.index)) if level.pieces else _can_be_blended(run, state, level)
+    if level.pieces:
+        unfinished = state.rounds_done(level.index) < level.rounds
+        return unfinished and is_committed(run.optimizer(level.index))
+    return _can_be_blended(run, state, level)
 
 
 def _can_be_blended(run: RunDir, state: RunState, level: LevelPlan) -> bool:

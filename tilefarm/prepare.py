@@ -9,9 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import psutil
-
 from tilefarm.errors import JobError, ResourceError
+from tilefarm.execute.process import free_memory
 from tilefarm.image.decode import PictureInfo, check_decodes, inspect
 from tilefarm.output.check_target import check_target
 from tilefarm.plan.build import RenderPlan, build_plan
@@ -71,7 +70,7 @@ def prepare(job: Job) -> Prepared:
 
 def most_workers(job: Job, required: Needs) -> int:
     """How many worker processes the memory budget allows. Raises ResourceError for none, or too few."""
-    budget = memory_budget(job, psutil.virtual_memory().available)
+    budget = memory_budget(job, free_memory())
     count = max(0, budget - required.driver_bytes) // required.worker_bytes
     wanted = 1 if job.compute.workers == "auto" else job.compute.workers
     if count < wanted:
@@ -96,7 +95,7 @@ def check_disk(root: Path, required: Needs) -> None:
     while not folder.exists():
         folder = folder.parent
     there = sum(
-        file.stat().st_blocks * 512 for file in root.glob("*.f32")
+        file.stat().st_blocks * 512 for file in root.rglob("*.f32")
     )  # a resumed run has its space already
     free = shutil.disk_usage(folder).free
     if free + there < required.disk_bytes + _SPARE_DISK:
@@ -106,11 +105,12 @@ def check_disk(root: Path, required: Needs) -> None:
         )
 
 
-def estimate(prepared: Prepared) -> Needs:
-    """The run's needs, for the precision that the job fixes and else for float32, the larger one."""
+def estimate(prepared: Prepared, precision: str | None = None) -> Needs:
+    """The run's needs in a precision; None: the one that the job fixes, else float32, the larger one."""
     job = prepared.job
     batch = 1 if job.tiles.batch == "auto" else job.tiles.batch
-    return needs(job, prepared.plan, batch, low_precision=job.compute.precision == "bfloat16")
+    low = (precision or job.compute.precision) == "bfloat16"
+    return needs(job, prepared.plan, batch, low_precision=low)
 
 
 def gib(size: float) -> str:

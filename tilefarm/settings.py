@@ -29,8 +29,8 @@ CORES = (1024, 768, 512, 384, 256)
 """Sizes of the exact method's pieces that `tiles.size: auto` chooses from. The larger they are, the less
 their halos weigh: 1.34 times the picture at 1024 pixels, 1.72 times at 512."""
 _WORKERS_WITH_ROOM = 4
-"""So many workers shall fit into a machine's memory with the size that is chosen; it must not depend on how
-many there really are, since then the picture would."""
+"""So many workers shall fit into a machine's memory with the size that is chosen, so that it is the same for
+any number of workers up to that."""
 
 
 def choose(prepared: Prepared, workers: Sequence[WorkerInfo], weights: Weights) -> Started:
@@ -68,17 +68,19 @@ def solver_settings(job: Job, started: Started) -> SolverSettings:
 
 
 def choose_core(prepared: Prepared, workers: Sequence[WorkerInfo], precision: Precision) -> int:
-    """The largest pieces that every worker has memory for: the job's own size where it names one."""
+    """The largest pieces that every worker has memory for: the job's own size where it names one.
+
+    Where none fit, the largest of those that need the least: levels that are solved whole need theirs anyway.
+    """
     if prepared.job.tiles.size != "auto" or prepared.job.method != "exact":
         return prepared.plan.core
     low = precision == "bfloat16"
     crowd = Counter(worker.node for worker in workers)
-    for core in CORES:
-        plan = prepared.with_core(core).plan
-        work = batch_bytes(prepared.job, plan, 1, low)
+    works = {core: batch_bytes(prepared.job, prepared.with_core(core).plan, 1, low) for core in CORES}
+    for core, work in works.items():
         if all(_fits(prepared, worker, crowd[worker.node], work) for worker in workers):
             return core
-    return CORES[-1]
+    return min(works, key=lambda core: (works[core], -core))
 
 
 def _fits(prepared: Prepared, worker: WorkerInfo, crowd: int, work: int) -> bool:
@@ -122,7 +124,7 @@ def _room(prepared: Prepared, workers: Sequence[WorkerInfo], precision: Precisio
         if worker.gpu_bytes is not None:
             rooms.append(round(worker.gpu_bytes * _SHARE_OF_GPU) - work)
         else:
-            budget = memory_budget(job, worker.memory_bytes)
+            budget = min(memory_budget(job, worker.memory_bytes), worker.memory_bytes)
             if worker.node == platform.node():
                 budget -= DRIVER_BYTES + reserved
             rooms.append(budget // crowd[worker.node] - WORKER_BASE_BYTES - work)

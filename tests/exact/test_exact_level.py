@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,3 +104,27 @@ def test_other_pieces_give_the_same_picture(tmp_path: Path, undisturbed: tuple[b
     run, _ = go_on(write_job(tmp_path), "tiles.size=80")
     pictures = [np.frombuffer(data, "<f4") for data in (run.canvas(0).read_bytes(), undisturbed[0])]
     assert 255 * np.abs(pictures[0] - pictures[1]).mean() < 0.5
+
+
+def test_vectors_that_a_killed_driver_left_behind_are_cleared_and_vouch_for_nothing(
+    tmp_path: Path, undisturbed: tuple[bytes, list[Event]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that dies while it removes the optimizer's folder leaves a whole optimizer behind."""
+    path = write_job(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("tilefarm.exact.level.shutil.rmtree", lambda *_: None)
+        run, _ = go_on(path)
+    assert run.optimizer(0).exists()
+    (tmp_path / "out.tif").unlink()
+    go_on(path)
+    assert not run.optimizer(0).exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("tilefarm.exact.level.shutil.rmtree", lambda *_: None)
+        shutil.rmtree(run.root)
+        go_on(path)
+    damaged = bytearray(run.canvas(0).read_bytes())
+    damaged[1000] ^= 255
+    run.canvas(0).write_bytes(damaged)
+    (tmp_path / "out.tif").unlink()
+    go_on(path)
+    assert run.canvas(0).read_bytes() == undisturbed[0]

@@ -63,6 +63,7 @@ class WholeEvaluator:
         self._keep = keep
         self._on_piece = on_piece
         self._held_contents: set[int] = set()
+        self._evaluation = 0
         self.losses = Losses(0.0, 0.0, 0.0, 0.0)
         """Of the last evaluation."""
         self.sums = WholeSums()
@@ -91,6 +92,7 @@ class WholeEvaluator:
     def _sum(self, point: Path) -> set[int]:
         """Pass 1; returns the pieces whose graphs are kept."""
         self.sums = WholeSums()
+        self._evaluation += 1
         graphs, contents = set(), set()
         tasks = self._tasks(point, graphs=set(), contents=self._held_contents)
         for part in self._executor.piece_sums(self._settings, self._keep, tasks):
@@ -131,6 +133,7 @@ class WholeEvaluator:
             yield PieceTask(
                 index=index,
                 level=picture.key,
+                evaluation=self._evaluation,
                 core=piece.core_in_crop,
                 crop=None if index in graphs else read_window(open_raw(point, picture.size), crop),
                 content=None if index in contents else read_window(open_raw(picture.content, inner), place),

@@ -6,7 +6,55 @@ import resource
 import sys
 from pathlib import Path
 
+import psutil
+
 _STATUS = Path("/proc/self/status")
+_CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux tells what a container may use; version 1 has a folder for memory in it."""
+
+
+def free_memory() -> int:
+    """Bytes that this process and its children can still use: the machine's, or its container's."""
+    available = psutil.virtual_memory().available
+    limit = _container_limit()
+    return available if limit is None else max(0, min(available, limit - _container_use()))
+
+
+def total_memory() -> int:
+    """Bytes of the machine's memory, or of what its container may use."""
+    total = psutil.virtual_memory().total
+    limit = _container_limit()
+    return total if limit is None else min(total, limit)
+
+
+def _container_limit() -> int | None:
+    return _number(_CGROUP / "memory.max") or _number(_CGROUP / "memory" / "memory.limit_in_bytes")
+
+
+def _container_use() -> int:
+    """Without cached files, which give way."""
+    for folder, use in ((_CGROUP, "memory.current"), (_CGROUP / "memory", "memory.usage_in_bytes")):
+        used = _number(folder / use)
+        if used is not None:
+            return max(0, used - _cached(folder / "memory.stat"))
+    return 0
+
+
+def _cached(statistics: Path) -> int:
+    try:
+        fields = dict(line.split() for line in statistics.read_text(encoding="ascii").splitlines())
+    except (OSError, ValueError):
+        return 0
+    names = ("inactive_file", "active_file")
+    return sum(int(fields.get(f"total_{name}", fields.get(name, 0))) for name in names)
+
+
+def _number(path: Path) -> int | None:
+    """The number in a file; None where there is none, as for "max"."""
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def peak_rss() -> int:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import platform
 
-import psutil
 import torch
 
 import tilefarm
-from tilefarm.execute.process import peak_rss
+from tilefarm.execute.process import free_memory, peak_rss, total_memory
 from tilefarm.execute.protocol import Batch, Keep, Progress, WorkerInfo
 from tilefarm.solve.backend import fast_precision, make_network, resolve_device
 from tilefarm.solve.contract import (
@@ -57,8 +56,8 @@ class TileWorker:
             process=os.getpid(),
             node=platform.node(),
             version=tilefarm.__version__,
-            memory_bytes=psutil.virtual_memory().available,
-            node_bytes=psutil.virtual_memory().total,
+            memory_bytes=free_memory(),
+            node_bytes=total_memory(),
         )
 
     def solve(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilefarm.errors import TilefarmError
+from tilefarm.files import telling_when_full
 from tilefarm.geometry import Box, Size
 
 CHANNELS = 3
@@ -43,9 +44,12 @@ def open_raw(path: Path, size: Size, mode: Literal["r", "r+"] = "r") -> RawCanva
 
 
 def copy_window(source: Path, size: Size, box: Box, target: Path) -> None:
-    """Write the window `box` of the endlessly reflected raw canvas `source` as a raw canvas, band by band."""
+    """Write the window `box` of the endlessly reflected raw canvas `source` as a raw canvas, band by band.
+
+    Raises ResourceError where the disk is full.
+    """
     picture = open_raw(source, size)
-    with target.open("wb") as file:
+    with telling_when_full(target), target.open("wb") as file:
         for top in range(box.top, box.bottom, _ROWS):
             bottom = min(top + _ROWS, box.bottom)
             file.write(read_window(picture, Box(box.left, top, box.right, bottom)).data)

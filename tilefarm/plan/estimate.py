@@ -59,7 +59,8 @@ def batch_bytes(job: Job, plan: RenderPlan, batch: int, low_precision: bool) -> 
             largest = max(piece.crop.size.pixels for piece in level.pieces)
             most = max(most, largest * (activations + 8 * _CHANNELS * _FLOAT))
         else:
-            most = max(most, level.grid.tile.pixels * batch * (activations + vectors))
+            tiles = min(batch, level.grid.tiles)
+            most = max(most, level.grid.tile.pixels * tiles * (activations + vectors))
     return round(most)
 
 
@@ -73,7 +74,8 @@ def graph_bytes(job: Job, level: LevelPlan, low_precision: bool) -> int:
 def content_bytes(job: Job, level: LevelPlan, low_precision: bool) -> int:
     """Memory of the content's features of a level's largest piece."""
     item = 2 if low_precision else 4
-    wanted = {name for name, weight in job.objective.content_layers if weight}
+    layers = job.objective.content_layers if job.objective.content_weight else ()
+    wanted = {name for name, weight in layers if weight}
     values = sum(
         stage.channels_out * share
         for stage, share in _convolutions(job.network.name, deepest_of(job))

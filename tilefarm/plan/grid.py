@@ -3,8 +3,8 @@
 A level larger than one tile is padded by reflection by at least half a tile on every side and cut
 into tiles of size T at stride T/2, so that every pixel of the picture lies in exactly two tiles
 along each axis. Tile weights are a separable linear ramp over the whole tile; at stride T/2 two
-neighbouring ramps add up to 1. A level that fits in one tile is one window with weight 1 and a narrow
-reflected border.
+neighbouring ramps add up to 1. A level that fits in one tile, or that the exact method paints, is one window
+with weight 1 and a narrow reflected border.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tilefarm.geometry import Box, Size
 
 BORDER = 16
-"""Pixels of reflection around a level that is solved whole: one position of relu5_1. The network pads with
+"""Pixels of reflection around a level that is one window: one position of relu5_1. The network pads with
 zeros, to which the optimizer answers with a band of grain along the border; here that falls on pixels that
 are cut off. It also lets a picture of a single pixel be seen by the deepest layer."""
 

@@ -41,7 +41,10 @@ def _cut(level: LevelPlan) -> str:
 
 def halo(level: LevelPlan) -> int:
     """The halo of an exact level's pieces, in pixels."""
-    return max(piece.crop.right - piece.core.right for piece in level.pieces)
+    return max(
+        max(piece.crop.right - piece.core.right, piece.crop.bottom - piece.core.bottom)
+        for piece in level.pieces
+    )
 
 
 def forecast_lines(expected: Forecast) -> list[str]:

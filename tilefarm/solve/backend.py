@@ -43,34 +43,31 @@ def resolve_device(name: str) -> str:
 
 
 def fast_precision(device: str) -> Precision:
-    """The precision that `auto` stands for on a resolved device, measured in well under two seconds.
+    """The precision that `auto` stands for on a resolved device, found in well under two seconds.
 
-    bfloat16 where the hardware multiplies it (CPUs with AVX512-BF16 or AMX, CUDA GPUs from Ampere on) and a
-    convolution really runs faster in it, with torch's present number of threads; elsewhere float32.
+    bfloat16 on CUDA GPUs from Ampere on, and on CPUs that multiply it (AVX512-BF16 or AMX) where a
+    convolution really runs faster in it with torch's present number of threads; elsewhere float32.
     """
     if device.startswith("cuda"):
-        able = torch.cuda.get_device_capability(device) >= _BFLOAT16_CAPABILITY
-    else:
-        able = _cpu_multiplies_bfloat16()
-    if not able:  # emulated, it would be slower
+        fast = torch.cuda.get_device_capability(device) >= _BFLOAT16_CAPABILITY
+        return "bfloat16" if fast else "float32"
+    if not _cpu_multiplies_bfloat16():  # emulated, it would be slower
         return "float32"
-    gain = convolution_seconds(device, "float32") / convolution_seconds(device, "bfloat16")
+    gain = convolution_seconds("float32") / convolution_seconds("bfloat16")
     return "bfloat16" if gain >= _WORTHWHILE_GAIN else "float32"
 
 
-def convolution_seconds(device: str, precision: Precision) -> float:
-    """The shortest of a few runs of one of VGG's convolutions, 3x3 from 64 to 64 channels on 256x256."""
+def convolution_seconds(precision: Precision) -> float:
+    """One of VGG's convolutions on the CPU, 64 to 64 channels on 256x256: the shortest of a few runs."""
     with torch.no_grad():
         picture, weight = (
-            torch.ones(shape, device=device, dtype=_DTYPES[precision]).to(memory_format=torch.channels_last)
+            torch.ones(shape, dtype=_DTYPES[precision]).to(memory_format=torch.channels_last)
             for shape in ((1, 64, 256, 256), (64, 64, 3, 3))
         )
         times = []
         for _ in range(1 + _TIMED_RUNS):  # the first one also loads code and chooses kernels
             begin = time.perf_counter()
             torch.nn.functional.conv2d(picture, weight, padding=1)
-            if device.startswith("cuda"):
-                torch.cuda.synchronize(device)
             times.append(time.perf_counter() - begin)
     return min(times[1:])
 

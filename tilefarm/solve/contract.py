@@ -150,13 +150,15 @@ class PieceTask:
 
     index: int
     level: str
-    """Names the run and level: what a worker keeps belongs to one of them."""
+    """Names the run and level: content features that a worker keeps belong to one of them."""
     core: Box
     """The part of the crop whose positions count, in the crop's pixels."""
     crop: Picture | None
     """The piece with its halo; None where the worker has kept the graph of this piece."""
     content: Picture | None
     """The content at the same place; None where the worker has kept its features."""
+    evaluation: int = 0
+    """Counts the first passes over the level: graphs that a worker keeps belong to one of them."""
 
 
 @dataclass(frozen=True)

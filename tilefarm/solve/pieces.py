@@ -57,12 +57,13 @@ class PieceSolver:
         self._most_graphs = graphs
         self._most_contents = contents
         self._level = ""
+        self._evaluation = 0
         self._contents: dict[int, dict[str, Tensor]] = {}
         self._graphs: dict[int, _Graph] = {}
 
     def statistics(self, task: PieceTask) -> PieceSums | MissingState:
         """Pass 1. The graph is kept for pass 2 while there is room."""
-        self._enter(task.level)
+        self._enter(task)
         self._graphs.pop(task.index, None)
         content = self._content_features(task)
         if task.crop is None or content is None:
@@ -86,7 +87,7 @@ class PieceSolver:
 
     def gradient(self, task: PieceTask, derivatives: Derivatives) -> PieceGradient | MissingState:
         """Pass 2. Runs the crop again where its graph was not kept."""
-        self._enter(task.level)
+        self._enter(task)
         graph = self._graphs.pop(task.index, None)
         if graph is None:
             content = self._content_features(task)
@@ -145,11 +146,14 @@ class PieceSolver:
     def _core(self, features: Tensor, name: str, core: Box) -> Tensor:
         return core_slice(features, core, self._strides[name])
 
-    def _enter(self, level: str) -> None:
-        """Forget what belongs to another level."""
-        if level != self._level:
-            self._level = level
+    def _enter(self, task: PieceTask) -> None:
+        """Forget what belongs to another level, and graphs of another evaluation."""
+        if task.level != self._level:
+            self._level = task.level
             self._contents.clear()
+            self._graphs.clear()
+        if task.evaluation != self._evaluation:
+            self._evaluation = task.evaluation
             self._graphs.clear()
 
     def _tensor(self, picture: Picture) -> Tensor:

@@ -1,0 +1,51 @@
+"""The memory that a process may use, in and outside of containers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from tilefarm.execute import process
+
+GIB = 2**30
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of 64 GiB with 48 free, and the folder where its container's limits would be."""
+    memory = SimpleNamespace(available=48 * GIB, total=64 * GIB)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(process, "_CGROUP", tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, **files: object) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name.replace("__", ".")).write_text(f"{content}\n")
+
+
+def test_without_a_container_the_machine_counts(cgroup: Path) -> None:
+    assert (process.free_memory(), process.total_memory()) == (48 * GIB, 64 * GIB)
+    write(cgroup, memory__max="max", memory__current=5 * GIB)
+    assert (process.free_memory(), process.total_memory()) == (48 * GIB, 64 * GIB)
+
+
+def test_a_containers_limit_counts_and_cached_files_do_not(cgroup: Path) -> None:
+    statistics = f"anon {3 * GIB}\ninactive_file {GIB}\nactive_file {GIB}"
+    write(cgroup, memory__max=8 * GIB, memory__current=5 * GIB, memory__stat=statistics)
+    assert (process.free_memory(), process.total_memory()) == (5 * GIB, 8 * GIB)
+    write(cgroup, memory__current=11 * GIB)
+    assert process.free_memory() == 0
+
+
+def test_the_older_kind_of_container(cgroup: Path) -> None:
+    statistics = f"total_inactive_file {GIB}\ntotal_active_file 0"
+    limits = {"memory__limit_in_bytes": 8 * GIB, "memory__usage_in_bytes": 3 * GIB}
+    write(cgroup / "memory", **limits, memory__stat=statistics)
+    assert process.free_memory() == 6 * GIB
+    write(cgroup / "memory", memory__limit_in_bytes=2**63 - 4096)  # no limit
+    assert (process.free_memory(), process.total_memory()) == (48 * GIB, 64 * GIB)
