@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ ITERATIONS = 6
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from types import SimpleNamespace
 from tilefarm.driver import render, run_folder
 from tilefarm.execute.open import ExecutorChoice
 from tilefarm.spec.load import load_job
@@ -112,14 +114,14 @@ def test_vectors_that_a_killed_driver_left_behind_are_cleared_and_vouch_for_noth
     """A driver that dies while it removes the optimizer's folder leaves a whole optimizer behind."""
     path = write_job(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("tilefarm.exact.level.shutil.rmtree", lambda *_: None)
+        patch.setattr("tilefarm.exact.level.shutil", SimpleNamespace(rmtree=lambda path: None))
         run, _ = go_on(path)
     assert run.optimizer(0).exists()
     (tmp_path / "out.tif").unlink()
     go_on(path)
     assert not run.optimizer(0).exists()
     with monkeypatch.context() as patch:
-        patch.setattr("tilefarm.exact.level.shutil.rmtree", lambda *_: None)
+        patch.setattr("tilefarm.exact.level.shutil", SimpleNamespace(rmtree=lambda path: None))
         shutil.rmtree(run.root)
         go_on(path)
     damaged = bytearray(run.canvas(0).read_bytes())
