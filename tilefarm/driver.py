@@ -119,13 +119,11 @@ class _Session:
         """Paint what is missing, export, and leave a true run.json behind however it ends."""
         for leftover in self._run.root.glob(".*"):  # of a driver that was killed in mid-write
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        for level in self._prepared.plan.levels:  # of a driver that was killed while it cleared up
-            if self._state.rounds_done(level.index) == level.rounds and is_intact(
-                self._run, self._state, level
-            ):
+        for level in self._prepared.plan.levels:  # likewise, of one that was killed while it cleared up
+            if self._state.rounds_done(level.index) == level.rounds:
                 shutil.rmtree(self._run.optimizer(level.index), ignore_errors=True)
         write_text(self._run.job, to_yaml(self._job))
-        write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")
+        self._write_plan()
         self._write_summary("running")
         try:
             with Journal(self._run.journal) as journal, EventLog(self._run.events) as log:
@@ -186,7 +184,7 @@ class _Session:
                 journal.append(started)
                 self._state.apply(started)
             self._prepared = self._prepared.with_core(started.core)
-            write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")
+            self._write_plan()
             self._announce(executor, started, listen)
             settings = solver_settings(self._job, started)
             tools = RunTools(
@@ -244,6 +242,9 @@ class _Session:
         self._state.apply(line)
         self._run.tiles.unlink(missing_ok=True)  # the canvas is final: nothing is made from the slots again
         listen(RunFinished(str(output.path), size, line.seconds))
+
+    def _write_plan(self) -> None:
+        write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")
 
     def _write_summary(self, status: str, message: str | None = None) -> None:
         record = summarize(

@@ -89,7 +89,7 @@ def _fits(prepared: Prepared, worker: WorkerInfo, crowd: int, work: int) -> bool
         return work <= worker.gpu_bytes * _SHARE_OF_GPU
     needed = WORKER_BASE_BYTES + work
     usual = memory_budget(prepared.job, worker.node_bytes) // _WORKERS_WITH_ROOM
-    free = (memory_budget(prepared.job, worker.memory_bytes) - DRIVER_BYTES) // crowd
+    free = (_budget(prepared, worker) - DRIVER_BYTES) // crowd
     return needed <= min(usual, free)
 
 
@@ -111,6 +111,11 @@ def choose_keep(
     return Keep(graphs, contents)
 
 
+def _budget(prepared: Prepared, worker: WorkerInfo) -> int:
+    """What the job may use of a worker's machine, but no more than is free there."""
+    return min(memory_budget(prepared.job, worker.memory_bytes), worker.memory_bytes)
+
+
 def _room(prepared: Prepared, workers: Sequence[WorkerInfo], precision: Precision, reserved: int) -> int:
     """Bytes that the worker with the least memory has beside what it needs to work at all.
 
@@ -124,7 +129,7 @@ def _room(prepared: Prepared, workers: Sequence[WorkerInfo], precision: Precisio
         if worker.gpu_bytes is not None:
             rooms.append(round(worker.gpu_bytes * _SHARE_OF_GPU) - work)
         else:
-            budget = min(memory_budget(job, worker.memory_bytes), worker.memory_bytes)
+            budget = _budget(prepared, worker)
             if worker.node == platform.node():
                 budget -= DRIVER_BYTES + reserved
             rooms.append(budget // crowd[worker.node] - WORKER_BASE_BYTES - work)
