@@ -81,9 +81,11 @@ def _render(job_file: Path, method: str, overrides: Sequence[str]) -> Result:
     run = run_folder(job, job_file.absolute().parent / "runs")
     with ConsoleReport(Console(stderr=True)) as report:
         render(job, run, ExecutorChoice(), report)
-    prepared = prepare(job)
+    started = RunState.replay(read_journal(run.journal)).started
+    assert started is not None
+    prepared = prepare(job).with_core(started.core)
     factors = {kept.level: kept.work_factor for kept in forecast(prepared, timed=False).kept}
-    cut = [level for level in prepared.plan.levels if level.units > 1]
+    cut = [level for level in prepared.plan.levels if level.pieces or not level.grid.is_whole]
     work = sum(level.evaluated_pixels * factors.get(level.index, 1.0) for level in cut)
     record = read_summary(run) or {}
     seconds = sum(record["levels"][level.index]["seconds"] for level in cut)
