@@ -13,7 +13,7 @@ from tilefarm.canvas.blend import blend
 from tilefarm.canvas.tile_store import TileStore
 from tilefarm.errors import TilefarmError
 from tilefarm.events import Listener, PiecesProgress, RoundFinished, StepsProgress, TileFinished
-from tilefarm.execute.protocol import Batch, Executor, Progress
+from tilefarm.execute.protocol import Batch, BatchDone, Executor, Progress
 from tilefarm.image.window import open_raw, read_window
 from tilefarm.plan.build import LevelPlan
 from tilefarm.plan.halo import receptive_field
@@ -61,8 +61,7 @@ class Round:
             batches = (self._batch(number) for number in missing)
             done = tools.executor.solve(tools.settings, self._round_targets(), batches, self._on_progress)
             for batch in done:
-                for solution in batch.solutions:
-                    self._keep(solution, batch.attempts)
+                self._keep(batch)
         crc = blend(self._store, level.grid, tools.run.canvas(level.index))
         tiles = tools.state.tiles_done(level.index, self._number).values()
         line = RoundDone(
@@ -130,23 +129,35 @@ class Round:
             iterations=level.iterations,
         )
 
-    def _keep(self, solution: TileSolution, attempts: int) -> None:
-        """Make a solved tile durable: its pixels first, then its line."""
-        if not np.isfinite(solution.image).all():
-            raise TilefarmError(f"tile {solution.index} came back with values that are not finite numbers")
+    def _keep(self, batch: BatchDone) -> None:
+        """Make solved tiles durable: all their pixels first, then their lines."""
+        for solution in batch.solutions:
+            if not np.isfinite(solution.image).all():
+                raise TilefarmError(
+                    f"tile {solution.index} came back with values that are not finite numbers"
+                )
         tools = self._tools
-        line = TileDone(
-            level=self._level.index,
-            round=self._number,
-            tile=solution.index,
-            crc=self._store.write(solution.index, solution.image),
-            loss_first=solution.first.total,
-            loss_last=solution.last.total,
-            rollbacks=solution.rollbacks,
-            attempts=attempts,
-        )
-        tools.journal.append(line)
-        tools.state.apply(line)
+        crcs = self._store.write_all({solution.index: solution.image for solution in batch.solutions})
+        lines = [
+            TileDone(
+                level=self._level.index,
+                round=self._number,
+                tile=solution.index,
+                crc=crcs[solution.index],
+                loss_first=solution.first.total,
+                loss_last=solution.last.total,
+                rollbacks=solution.rollbacks,
+                attempts=batch.attempts,
+            )
+            for solution in batch.solutions
+        ]
+        tools.journal.append(*lines)
+        for solution, line in zip(batch.solutions, lines, strict=True):
+            tools.state.apply(line)
+            self._tell(solution, batch.attempts)
+
+    def _tell(self, solution: TileSolution, attempts: int) -> None:
+        tools = self._tools
         tools.listen(
             TileFinished(
                 level=self._level.index,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tilefarm.canvas.blend import blend
 from tilefarm.canvas.tile_store import TileStore
+from tilefarm.errors import TilefarmError
 from tilefarm.files import reserve
 from tilefarm.geometry import Size
 from tilefarm.image.window import raw_bytes, read_window
@@ -208,6 +209,49 @@ def test_each_band_is_written_once_and_complete(tmp_path: Path, monkeypatch: pyt
             store.write(index, tile)
         blend(store, grid, canvas)
     assert [rows for rows, _ in itertools.groupby(seen)] == [stop for _, stop, _ in _shifted(grid)]
+
+
+def test_a_canvas_of_another_length_is_left_alone(tmp_path: Path) -> None:
+    grid = Grid.of(Size(40, 40), 16)
+    canvas = tmp_path / "canvas"
+    canvas.write_bytes(bytes(100))
+    with (
+        TileStore(tmp_path / "tiles", grid.tile, grid.tiles) as store,
+        pytest.raises(TilefarmError, match="must have 19200 bytes for 40x40 pixels, got 100"),
+    ):
+        blend(store, grid, canvas)
+    assert canvas.read_bytes() == bytes(100)
+
+
+def test_a_disk_that_becomes_full_is_told(tmp_path: Path) -> None:
+    """A file system that writes elsewhere than it reserved may be full in spite of that."""
+    program = """
+import resource, sys
+from pathlib import Path
+from tilefarm.canvas.blend import blend
+from tilefarm.canvas.tile_store import TileStore
+from tilefarm.errors import ResourceError
+from tilefarm.geometry import Size
+from tilefarm.plan.grid import Grid
+
+grid = Grid.of(Size(40, 40), 16)
+with TileStore(Path(sys.argv[1]), grid.tile, grid.tiles) as store:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+    try:
+        blend(store, grid, Path(sys.argv[2]))
+    except ResourceError as error:
+        print(error)
+"""
+    canvas = tmp_path / "canvas"
+    canvas.write_bytes(bytes(40 * 40 * 12))
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "tiles"), str(canvas)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = f"the disk became full while {canvas} was written; free some space and resume"
+    assert done.stdout.strip() == expected
 
 
 def _shifted(grid: Grid) -> list[tuple[int, int, range]]:

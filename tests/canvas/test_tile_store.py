@@ -86,6 +86,18 @@ def test_pixels_are_durable_before_their_checksum_is_known(
     assert synced == [tile(0).tobytes()]
 
 
+def test_tiles_that_are_written_together_are_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bytes] = []
+    path = tmp_path / "tiles"
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: synced.append(path.read_bytes()))
+    with TileStore(path, TILE, 3) as store:
+        crcs = store.write_all({2: tile(2), 0: tile(0)})
+    assert crcs == {index: zlib.crc32(tile(index).tobytes()) for index in (0, 2)}
+    assert synced == [tile(0).tobytes() + bytes(TILE_BYTES) + tile(2).tobytes()]
+
+
 def test_a_system_that_writes_a_little_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda file, data, offset: real(file, bytes(data[:7]), offset))

@@ -161,6 +161,18 @@ def test_a_line_is_durable_before_append_returns(
     assert len(set(synced)) == 3
 
 
+def test_lines_that_are_appended_together_are_waited_for_once(
+    tmp_path: Path, line: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    lines = [line(TileDone, level=0, round=0, tile=number) for number in range(3)]
+    synced: list[list[Any]] = []
+    with Journal(path) as journal:
+        monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(list(read_journal(path))))
+        journal.append(*lines)
+    assert synced == [lines]
+
+
 def test_a_system_that_writes_a_little_at_a_time(
     tmp_path: Path, line: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

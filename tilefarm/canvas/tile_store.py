@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +34,13 @@ class TileStore:
 
     def write(self, index: int, picture: NDArray[np.float32]) -> int:
         """Put a tile into its slot, durably, and return the CRC-32 of its bytes."""
-        expected = (self.tile.height, self.tile.width, CHANNELS)
-        if picture.shape != expected:
-            raise ValueError(f"tile {index} must have shape {expected}, got {picture.shape}")
-        data = np.ascontiguousarray(picture, dtype="<f4").tobytes()
-        self._write_at(data, self._offset(index))
+        return self.write_all({index: picture})[index]
+
+    def write_all(self, pictures: Mapping[int, NDArray[np.float32]]) -> dict[int, int]:
+        """Put tiles into their slots, wait once until all are durable, and return their CRC-32 by slot."""
+        crcs = {index: self._put(index, picture) for index, picture in pictures.items()}
         os.fdatasync(self._descriptor) if hasattr(os, "fdatasync") else os.fsync(self._descriptor)
-        return zlib.crc32(data)
+        return crcs
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """Rows start..stop-1 of a tile, shape (rows, width, 3)."""
@@ -69,9 +70,14 @@ class TileStore:
             raise IndexError(f"tile {index} of {self.count}")
         return index * self._slot_bytes
 
-    def _write_at(self, data: bytes, offset: int) -> None:
-        view = memoryview(data)
+    def _put(self, index: int, picture: NDArray[np.float32]) -> int:
+        expected = (self.tile.height, self.tile.width, CHANNELS)
+        if picture.shape != expected:
+            raise ValueError(f"tile {index} must have shape {expected}, got {picture.shape}")
+        data = np.ascontiguousarray(picture, dtype="<f4").reshape(-1).view(np.uint8).data
+        view, offset = data, self._offset(index)
         while view:
             written = os.pwrite(self._descriptor, view, offset)
             view = view[written:]
             offset += written
+        return zlib.crc32(data)

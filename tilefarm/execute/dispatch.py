@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -45,13 +46,20 @@ class Dispatcher(Generic[_Item]):
         call: Callable[[Any, _Item], Any],
         name: Callable[[_Item], str],
         home: Callable[[_Item], int] | None = None,
+        ask: Callable[[Any], Any] | None = None,
+        tell: Callable[[Any], None] = lambda answer: None,
     ) -> None:
         """`call(actor, item)` starts the work and returns a reference; `name(item)` is for messages.
 
         With `home(item)`, a number, an item goes to the actor of this number, modulo their count, as long
         as that is up, and items are given out in their order: those that are done wait for few others.
+
+        `ask(actor)`, which returns a reference too, is called for every worker after about half a second in
+        which nothing was finished; the answer goes to `tell(answer)` when it is there. Nobody waits for it.
         """
         self._home = home
+        self._ask = ask
+        self._tell = tell
         self._actors = actors
         self._call = call
         self._name = name
@@ -60,33 +68,44 @@ class Dispatcher(Generic[_Item]):
         self._calls = 0
         self._deaths = [0] * len(actors)
         self._probes: dict[Any, int] = {}
+        self._asked: dict[Any, int] = {}
         self._down_since: dict[int, float] = {}
 
-    def run(self, items: Iterable[_Item], idle: Callable[[], None]) -> Iterator[tuple[_Item, Any, int]]:
+    def run(self, items: Iterable[_Item]) -> Iterator[tuple[_Item, Any, int]]:
         """Every item, its result and its number of attempts, in the order in which they are finished.
 
-        `idle` is called about every half second in which nothing was finished. Raises TileFailedError
-        for an item that failed `MAX_ATTEMPTS` times and IncompleteError when no worker is left.
+        Whoever takes a result may be slow with it: the worker that it came from has its next work by then.
+        Raises TileFailedError for an item that failed `MAX_ATTEMPTS` times and IncompleteError when no
+        worker is left.
         """
         source = iter(items)
-        while True:
-            self._fill(source)
-            if not self._running and not self._again:
-                return
-            ready, _ = ray.wait([*self._running, *self._probes], timeout=POLL_SECONDS)
+        self._fill(source)
+        while self._running or self._again:
+            ready, _ = ray.wait([*self._running, *self._probes, *self._asked], timeout=POLL_SECONDS)
             if not ready:
-                idle()
+                self._ask_all()
             for reference in ready:
-                if reference in self._probes:
-                    self._probed(reference)
-                    continue
-                work, worker = self._running.pop(reference)
-                try:
-                    result = ray.get(reference)
-                except RayError as error:
-                    self._failed(work, worker, error)
-                else:
-                    yield work.item, result, len(work.failed_on) + 1
+                done = self._answered(reference)
+                self._fill(source)
+                if done is not None:
+                    yield done
+
+    def _answered(self, reference: Any) -> tuple[_Item, Any, int] | None:
+        """Take note of an answer; the item, result and attempts where it is a finished one's."""
+        if reference in self._probes:
+            self._probed(reference)
+            return None
+        if reference in self._asked:
+            del self._asked[reference]
+            with suppress(RayError):  # the worker is gone, as the failure of its work will tell
+                self._tell(ray.get(reference))
+            return None
+        work, worker = self._running.pop(reference)
+        try:
+            return work.item, ray.get(reference), len(work.failed_on) + 1
+        except RayError as error:
+            self._failed(work, worker, error)
+            return None
 
     def _fill(self, source: Iterator[_Item]) -> None:
         """Give work to the workers that are up until each has `IN_FLIGHT` calls or there is no more."""
@@ -134,6 +153,15 @@ class Dispatcher(Generic[_Item]):
             raise TileFailedError(
                 f"{self._name(work.item)} failed {MAX_ATTEMPTS} times, the last time with: {last_line(error)}"
             ) from error
+
+    def _ask_all(self) -> None:
+        """Ask the workers that owe no answer; nobody waits for one."""
+        if self._ask is None:
+            return
+        owing = {*self._asked.values(), *self._down_since}
+        for worker in range(len(self._actors)):
+            if worker not in owing:
+                self._asked[self._ask(self._actors[worker])] = worker
 
     def _probe(self, worker: int) -> None:
         self._probes[self._actors[worker].alive.remote()] = worker

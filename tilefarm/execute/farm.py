@@ -7,7 +7,8 @@ know what was repeated. Actors are restarted by Ray when their process dies.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
@@ -15,7 +16,7 @@ from ray.exceptions import GetTimeoutError, RayError
 import tilefarm
 from tilefarm.errors import ClusterError
 from tilefarm.execute.cluster import Layout
-from tilefarm.execute.dispatch import POLL_SECONDS, Dispatcher, last_line
+from tilefarm.execute.dispatch import IN_FLIGHT, Dispatcher, last_line
 from tilefarm.execute.order import in_order
 from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Batch, BatchDone, Keep, Progress, Worker, WorkerInfo
@@ -35,6 +36,8 @@ from tilefarm.solve.contract import (
 
 READY_SECONDS = 180.0
 
+_Result = TypeVar("_Result")
+
 
 class RayExecutor:
     """One actor per worker of the layout. Ray must be initialised (`cluster.start_local` or `join`)."""
@@ -52,7 +55,7 @@ class RayExecutor:
             "num_gpus": layout.gpus,
             "max_restarts": -1,
             "max_task_retries": 0,
-            "concurrency_groups": {"work": 1, "watch": 1},
+            "concurrency_groups": {"work": IN_FLIGHT, "watch": 1},
         }
         actor = ray.remote(**options)(_Actor)
         on_device = "cuda" if layout.gpus else "cpu"
@@ -83,8 +86,10 @@ class RayExecutor:
             self._actors,
             lambda actor, batch: actor.solve.remote(self._weights, settings, shared, batch),
             lambda batch: f"tile {batch.tasks[0].index}",
+            ask=lambda actor: actor.progress.remote(),
+            tell=lambda progress: None if progress is None else on_progress(progress),
         )
-        for batch, solutions, attempts in dispatcher.run(batches, lambda: self._report(on_progress)):
+        for batch, solutions, attempts in dispatcher.run(batches):
             yield BatchDone(batch.index, solutions, attempts)
 
     def measure(self, settings: SolverSettings, tasks: Iterable[MeasureTask]) -> Iterator[Measurement]:
@@ -94,7 +99,7 @@ class RayExecutor:
             lambda actor, task: actor.measure.remote(self._weights, settings, task),
             lambda task: f"piece {task.index}",
         )
-        for _, measurement, _ in dispatcher.run(tasks, lambda: None):
+        for _, measurement, _ in dispatcher.run(tasks):
             yield measurement
 
     def piece_sums(
@@ -120,7 +125,7 @@ class RayExecutor:
         dispatcher: Dispatcher[PieceTask] = Dispatcher(
             self._actors, call, lambda task: f"piece {task.index}", lambda task: task.index
         )
-        return in_order(result for _, result, _ in dispatcher.run(tasks, lambda: None))
+        return in_order(result for _, result, _ in dispatcher.run(tasks))
 
     def peak_rss(self) -> tuple[int, ...]:
         """Every worker's largest resident size so far, in bytes; workers that do not answer are left out."""
@@ -161,55 +166,46 @@ class RayExecutor:
             )
         return tuple(info)
 
-    def _report(self, on_progress: Callable[[Progress], None]) -> None:
-        for actor in self._actors:
-            try:
-                progress = ray.get(actor.progress.remote(), timeout=POLL_SECONDS)
-            except RayError:
-                continue  # it is restarting; its work is given out again when its call fails
-            if progress is not None:
-                on_progress(progress)
-
 
 class _Actor:
     """Runs a `protocol.Worker` in a Ray actor; `watch` calls answer while `work` is under way.
 
+    One thread of its own does all the work. The calls that wait for it, as many as are in flight, have their
+    arguments there when it comes to them, and send one result while it works on the next.
+
     The weights come with every call, by reference and without a copy: a restarted actor has them again.
     """
 
-    def __init__(self, make_worker: Any, device: str, threads: int) -> None:
+    def __init__(self, make_worker: Callable[[Weights, str, int], Worker], device: str, threads: int) -> None:
         self._make_worker = make_worker
         self._device = device
         self._threads = threads
-        self._worker: Any = None
+        self._worker: Worker | None = None
+        self._thread = ThreadPoolExecutor(1)
 
     @ray.method(concurrency_group="work")
     def info(self, weights: Weights) -> WorkerInfo:
         """Describe the worker."""
-        info: WorkerInfo = self._ready(weights).info()
-        return info
+        return self._do(weights, lambda worker: worker.info())
 
     @ray.method(concurrency_group="work")
     def solve(
         self, weights: Weights, settings: SolverSettings, targets: LevelTargets, batch: Batch
     ) -> tuple[TileSolution, ...]:
         """Optimise every tile of a batch."""
-        solutions: tuple[TileSolution, ...] = self._ready(weights).solve(settings, targets, batch)
-        return solutions
+        return self._do(weights, lambda worker: worker.solve(settings, targets, batch))
 
     @ray.method(concurrency_group="work")
     def measure(self, weights: Weights, settings: SolverSettings, task: MeasureTask) -> Measurement:
         """Statistics of one piece of a picture."""
-        measurement: Measurement = self._ready(weights).measure(settings, task)
-        return measurement
+        return self._do(weights, lambda worker: worker.measure(settings, task))
 
     @ray.method(concurrency_group="work")
     def piece_sums(
         self, weights: Weights, settings: SolverSettings, keep: Keep, task: PieceTask
     ) -> PieceSums | MissingState:
         """Pass 1 of the exact method on one piece."""
-        sums: PieceSums | MissingState = self._ready(weights).piece_sums(settings, keep, task)
-        return sums
+        return self._do(weights, lambda worker: worker.piece_sums(settings, keep, task))
 
     @ray.method(concurrency_group="work")
     def piece_gradient(
@@ -221,15 +217,12 @@ class _Actor:
         task: PieceTask,
     ) -> PieceGradient | MissingState:
         """Pass 2 of the exact method on one piece."""
-        worker = self._ready(weights)
-        gradient: PieceGradient | MissingState = worker.piece_gradient(settings, keep, slopes, task)
-        return gradient
+        return self._do(weights, lambda worker: worker.piece_gradient(settings, keep, slopes, task))
 
     @ray.method(concurrency_group="watch")
     def progress(self) -> Progress | None:
         """Where the current `solve` is."""
-        progress: Progress | None = None if self._worker is None else self._worker.progress()
-        return progress
+        return None if self._worker is None else self._worker.progress()
 
     @ray.method(concurrency_group="watch")
     def peak_rss(self) -> int:
@@ -241,7 +234,10 @@ class _Actor:
         """Answers as soon as the process is up."""
         return True
 
-    def _ready(self, weights: Weights) -> Any:
+    def _do(self, weights: Weights, work: Callable[[Worker], _Result]) -> _Result:
+        return self._thread.submit(lambda: work(self._ready(weights))).result()
+
+    def _ready(self, weights: Weights) -> Worker:
         if self._worker is None:
             self._worker = self._make_worker(weights, self._device, self._threads)
         return self._worker

@@ -122,9 +122,10 @@ class Journal:
             os.fsync(folder)
             os.close(folder)
 
-    def append(self, line: _Line) -> None:
-        """Write one line and wait until it is durable. Raises ResourceError where the disk is full."""
-        data = (json.dumps(line.model_dump(), separators=(",", ":")) + "\n").encode()
+    def append(self, *lines: _Line) -> None:
+        """Write lines and wait once until they are durable. Raises ResourceError where the disk is full."""
+        texts = [json.dumps(line.model_dump(), separators=(",", ":")) + "\n" for line in lines]
+        data = "".join(texts).encode()
         with telling_when_full(self._path):
             while data:  # the system may take a part, above all when the disk is nearly full
                 data = data[os.write(self._descriptor, data) :]

@@ -1,0 +1,125 @@
+"""Handing out work, with a stand-in for Ray whose calls are answered in the order that a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from ray.exceptions import RayError
+
+from tilefarm.execute.dispatch import IN_FLIGHT, Dispatcher
+
+ITEMS = 12
+
+
+@dataclass(eq=False)
+class Actor:
+    """Remembers its calls; the references are the calls themselves."""
+
+    number: int
+    calls: list[Call] = field(default_factory=list)
+    questions: list[Call] = field(default_factory=list)
+    mute: bool = False
+    """Whether it answers no questions."""
+
+    def work(self, item: int) -> Call:
+        self.calls.append(Call(self, item))
+        return self.calls[-1]
+
+    def ask(self) -> Call:
+        self.questions.append(Call(self, f"{self.number}: {len(self.questions)}"))
+        return self.questions[-1]
+
+
+@dataclass(eq=False)
+class Call:
+    """An item that comes back as it is, a question that is answered, or an error."""
+
+    actor: Actor
+    value: object
+    error: Exception | None = None
+
+
+class StandInForRay:
+    """Answers questions first, then finishes the oldest call of work in every second wait."""
+
+    def __init__(self) -> None:
+        self._waits = 0
+
+    def wait(self, calls: list[Call], timeout: float) -> tuple[list[Call], list[Call]]:
+        answered = [call for call in calls if isinstance(call.value, str) and not call.actor.mute]
+        working = [call for call in calls if not isinstance(call.value, str)]
+        if answered:
+            return answered[:1], [call for call in calls if call is not answered[0]]
+        self._waits += 1
+        return (working[:1], calls[1:]) if self._waits % 2 else ([], calls)
+
+    def get(self, call: Call) -> object:
+        if call.error is not None:
+            raise call.error
+        return call.value
+
+
+@pytest.fixture(autouse=True)
+def stand_in_for_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tilefarm.execute.dispatch.ray", StandInForRay())
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_have_their_next_work_before_a_result_is_looked_at(workers: int) -> None:
+    actors = [Actor(number) for number in range(workers)]
+    dispatcher = Dispatcher[int](actors, Actor.work, str)
+    finished = 0
+    for item, result, attempts in dispatcher.run(range(ITEMS)):
+        assert (item, attempts) == (result, 1)
+        finished += 1
+        given = sum(len(actor.calls) for actor in actors)
+        assert given == min(finished + IN_FLIGHT * workers, ITEMS)
+    assert finished == ITEMS
+
+
+def test_items_are_taken_only_when_a_worker_has_room_for_them() -> None:
+    taken: list[int] = []
+
+    def source() -> Iterator[int]:
+        for item in range(ITEMS):
+            taken.append(item)
+            yield item
+
+    actors = [Actor(0), Actor(1)]
+    for finished, _ in enumerate(Dispatcher[int](actors, Actor.work, str).run(source()), 1):
+        assert len(taken) <= finished + 2 * IN_FLIGHT
+
+
+def test_what_workers_say_of_themselves_is_told() -> None:
+    told: list[str] = []
+    actors = [Actor(0), Actor(1)]
+    dispatcher = Dispatcher[int](actors, Actor.work, str, ask=Actor.ask, tell=told.append)
+    assert len(list(dispatcher.run(range(ITEMS)))) == ITEMS
+    assert {"0: 0", "0: 1", "1: 0", "1: 1"} <= set(told)
+    assert len(told) == len(set(told))
+
+
+def test_nobody_waits_for_a_worker_that_says_nothing() -> None:
+    """It is asked once, and gets work and is heard like the others."""
+    told: list[str] = []
+    actors = [Actor(0, mute=True), Actor(1)]
+    dispatcher = Dispatcher[int](actors, Actor.work, str, ask=Actor.ask, tell=told.append)
+    assert sorted(item for item, _, _ in dispatcher.run(range(ITEMS))) == list(range(ITEMS))
+    assert len(actors[0].questions) == 1
+    assert len(actors[1].questions) > 1
+    assert told
+    assert all(answer.startswith("1:") for answer in told)
+
+
+def test_a_worker_that_dies_over_a_question_has_its_work_still() -> None:
+    def dies(actor: Actor) -> Call:
+        call = actor.ask()
+        call.error = RayError("gone")
+        return call
+
+    told: list[str] = []
+    dispatcher = Dispatcher[int]([Actor(0)], Actor.work, str, ask=dies, tell=told.append)
+    assert [item for item, _, _ in dispatcher.run(range(ITEMS))] == list(range(ITEMS))
+    assert told == []

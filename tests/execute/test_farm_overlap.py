@@ -1,0 +1,104 @@
+"""A worker goes on with its next tile while it sends the result of the last."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import ray
+
+from scripts.benchmarks.busy import BusyWorker
+from scripts.benchmarks.workload import default_settings
+from tilefarm.execute import cluster
+from tilefarm.execute.dispatch import IN_FLIGHT
+from tilefarm.execute.farm import RayExecutor, _Actor
+from tilefarm.execute.protocol import Batch, Progress, Worker
+from tilefarm.solve.contract import LevelTargets, SolverSettings, TileSolution, TileTask, Weights
+
+DEADLINE_SECONDS = 60.0
+SETTINGS = default_settings("float32")
+TARGETS = LevelTargets("test", {}, {})
+WEIGHTS = Weights({}, "caffe", "")
+
+
+def batch(index: int) -> Batch:
+    pixels = np.zeros((2, 2, 3), dtype=np.float32)
+    return Batch(index, (TileTask(index, pixels, pixels, 1),))
+
+
+class SlowToSend:
+    """A result that cannot be sent before the next tile is begun."""
+
+    def __init__(self, index: int, next_one: Path) -> None:
+        self.index = index
+        self._next_one = next_one
+
+    def __reduce__(self) -> tuple[Callable[[int], int], tuple[int]]:
+        end = time.monotonic() + DEADLINE_SECONDS
+        while not self._next_one.exists():
+            if time.monotonic() > end:
+                raise TimeoutError(f"tile {self.index + 1} was not begun while tile {self.index} was sent")
+            time.sleep(0.005)
+        return int, (self.index,)
+
+
+def make_worker_in(folder: Path, last: int) -> Callable[[Weights, str, int], Worker]:
+    class Telling(BusyWorker):
+        def solve(
+            self, settings: SolverSettings, targets: LevelTargets, batch: Batch
+        ) -> tuple[TileSolution, ...]:
+            (folder / str(batch.index)).touch()
+            next_one = folder / str(min(batch.index + 1, last))
+            return cast(tuple[TileSolution, ...], SlowToSend(batch.index, next_one))
+
+    return lambda weights, device, threads: Telling()
+
+
+def test_the_next_tile_is_begun_while_a_result_is_sent(tmp_path: Path) -> None:
+    cluster.start_local(1, "cpu")
+    # the worker cannot import this folder
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
+    try:
+        farm = RayExecutor(make_worker_in(tmp_path, 4), WEIGHTS, cluster.Layout(1, 1, 0))
+        done = farm.solve(SETTINGS, TARGETS, map(batch, range(5)), ignore)
+        assert sorted(cast(Any, one.solutions) for one in done) == [0, 1, 2, 3, 4]
+        farm.close()
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
+        cluster.leave()
+
+
+def ignore(progress: Progress) -> None:
+    """For work whose progress does not matter."""
+
+
+def test_one_thread_does_all_the_work() -> None:
+    """Networks, their caches and OpenMP's threads belong to the thread that uses them."""
+    threads: set[int] = set()
+    at_work = threading.Lock()
+
+    class Watched(BusyWorker):
+        def solve(
+            self, settings: SolverSettings, targets: LevelTargets, batch: Batch
+        ) -> tuple[TileSolution, ...]:
+            assert at_work.acquire(blocking=False), "two calls work at a time"
+            threads.add(threading.get_ident())
+            at_work.release()
+            return ()
+
+    def make(weights: Weights, device: str, count: int) -> Worker:
+        threads.add(threading.get_ident())
+        return Watched()
+
+    actor: Any = _Actor(make, "cpu", 1)
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        calls = [pool.submit(actor.solve, WEIGHTS, SETTINGS, TARGETS, batch(index)) for index in range(50)]
+        assert [call.result() for call in calls] == [()] * 50
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
