@@ -17,7 +17,7 @@ from tilefarm.plan.build import LevelPlan, RenderPlan
 from tilefarm.plan.estimate import Needs, content_bytes, graph_bytes
 from tilefarm.prepare import Prepared, estimate, most_workers
 from tilefarm.settings import choose_core, choose_keep
-from tilefarm.solve.contract import Precision
+from tilefarm.solve.contract import Precision, is_low
 
 if TYPE_CHECKING:
     from tilefarm.calibrate import Calibration
@@ -108,7 +108,7 @@ def _kept(
     prepared: Prepared, level: LevelPlan, workers: list[WorkerInfo], precision: Precision
 ) -> KeptPieces:
     keep: Keep = choose_keep(prepared, level, workers, precision)
-    low = precision == "bfloat16"
+    low = is_low(precision)
     size = keep.graphs * graph_bytes(prepared.job, level, low)
     size += keep.contents * content_bytes(prepared.job, level, low)
     pieces = len(level.pieces)

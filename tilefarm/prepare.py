@@ -15,6 +15,7 @@ from tilefarm.image.decode import PictureInfo, check_decodes, inspect
 from tilefarm.output.check_target import check_target
 from tilefarm.plan.build import RenderPlan, build_plan
 from tilefarm.plan.estimate import Needs, needs
+from tilefarm.solve.contract import is_low
 from tilefarm.spec.model import Job
 
 _Result = TypeVar("_Result")
@@ -109,7 +110,7 @@ def estimate(prepared: Prepared, precision: str | None = None) -> Needs:
     """The run's needs in a precision; None: the one that the job fixes, else float32, the larger one."""
     job = prepared.job
     batch = 1 if job.tiles.batch == "auto" else job.tiles.batch
-    low = (precision or job.compute.precision) == "bfloat16"
+    low = is_low(precision or job.compute.precision)
     return needs(job, prepared.plan, batch, low_precision=low)
 
 

@@ -137,7 +137,7 @@ def test_tile_sizes_are_multiples_of_16_and_the_nearest_are_named(size: int) -> 
             [[], [0], [1] * 21, [100_001], [True], ["5"], 5, "55"],
         ),
         (Compute, "workers", [1, 4096, "auto"], [0, 4097, "many"]),
-        (Compute, "precision", ["auto", "float32", "bfloat16"], ["fp16", 32]),
+        (Compute, "precision", ["auto", "float32", "bfloat16", "float16"], ["fp16", 32]),
         (Objective, "style_target", ["whole", "crop"], ["centre"]),
         (
             Objective,
@@ -153,6 +153,13 @@ def test_ranges_and_types(section: Any, key: str, good: list[Any], bad: list[Any
         section.model_validate({key: value})
     for value in bad:
         assert mistakes(section, {key: value}), value
+
+
+def test_an_unknown_precision_is_answered_with_those_there_are() -> None:
+    [(place, message)] = mistakes(Compute, {"precision": "fp16"})
+    assert place == "precision"
+    for precision in ("auto", "float32", "bfloat16", "float16"):
+        assert f"'{precision}'" in message
 
 
 def test_texts_with_an_exponent_are_numbers() -> None:

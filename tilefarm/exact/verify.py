@@ -23,8 +23,8 @@ from tilefarm.settings import solver_settings
 from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings
 from tilefarm.targets import Pieces, measure_grams, measure_mean_squares, mix_grams
 
-TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
-"""Of the relative error. bfloat16 has 8 bits of mantissa, and a piece's convolutions round
+TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 1e-2}
+"""Of the relative error. bfloat16 has 8 bits of mantissa, float16 11, and a piece's convolutions round
 otherwise than the whole picture's."""
 
 

@@ -11,7 +11,11 @@ from tilefarm.solve.contract import Precision, SolverSettings, Weights
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active
 
-_DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES: dict[Precision, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 _BFLOAT16_CAPABILITY = (8, 0)
 """NVIDIA's Ampere, the first generation with bfloat16 arithmetic."""
 
@@ -47,6 +51,7 @@ def fast_precision(device: str) -> Precision:
 
     bfloat16 on CUDA GPUs from Ampere on, and on CPUs that multiply it (AVX512-BF16 or AMX) where a
     convolution really runs faster in it with torch's present number of threads; elsewhere float32.
+    Never float16, whose range a network other than the measured ones may leave: a job has to name it.
     """
     if device.startswith("cuda"):
         fast = torch.cuda.get_device_capability(device) >= _BFLOAT16_CAPABILITY
@@ -61,7 +66,7 @@ def convolution_seconds(precision: Precision) -> float:
     """One of VGG's convolutions on the CPU, 64 to 64 channels on 256x256: the shortest of a few runs."""
     with torch.no_grad():
         picture, weight = (
-            torch.ones(shape, dtype=_DTYPES[precision]).to(memory_format=torch.channels_last)
+            torch.ones(shape, dtype=DTYPES[precision]).to(memory_format=torch.channels_last)
             for shape in ((1, 64, 256, 256), (64, 64, 3, 3))
         )
         times = []
@@ -89,7 +94,7 @@ def make_network(settings: SolverSettings, weights: Weights, device: str) -> Fea
         weights,
         layers,
         pooling=settings.pooling,
-        dtype=_DTYPES[settings.precision],
+        dtype=DTYPES[settings.precision],
         device=device,
     )
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tilefarm.geometry import Box
 
 Picture = NDArray[np.float32]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 Preprocessing = Literal["caffe", "torchvision"]
 LayerWeights = tuple[tuple[str, float], ...]
 
@@ -27,6 +27,11 @@ TV_SCALE = 0.05
 OVERALL_SCALE = 1000.0
 """Makes the gradient's 1-norm larger than 1, so that the first step of L-BFGS, which is 1/|g|_1 long, is
 small, and keeps changes of the loss well above the optimizer's absolute tolerance (1e-9)."""
+
+
+def is_low(precision: str) -> bool:
+    """Whether a network in this precision keeps its features in two bytes; not so for `auto`."""
+    return precision in ("bfloat16", "float16")
 
 
 @dataclass(frozen=True)

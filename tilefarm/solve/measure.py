@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tilefarm.errors import TilefarmError
 from tilefarm.geometry import Box
 from tilefarm.plan.halo import receptive_field
 from tilefarm.solve.contract import Measurement, MeasureTask, SolverSettings
@@ -26,7 +28,8 @@ def measure(network: FeatureNetwork, settings: SolverSettings, task: MeasureTask
     At a layer of stride s, the core from `top` to `bottom` owns the rows top // s up to bottom // s. Its
     edges are multiples of every stride, or end where the picture ends: there the pooling has dropped
     the odd rest exactly as in the whole picture. So the cores of a partition cover each position of
-    each layer of the whole picture once. Raises ValueError for a core whose edges are neither.
+    each layer of the whole picture once. Raises ValueError for a core whose edges are neither, and
+    TilefarmError where a sum is not a finite number.
     """
     begin = time.monotonic()
     layers = list(active(settings.style_layers if task.kind == "style" else settings.content_layers))
@@ -37,13 +40,36 @@ def measure(network: FeatureNetwork, settings: SolverSettings, task: MeasureTask
     with torch.no_grad():
         features = network.features(picture, layers)
     cores = {layer: core_slice(features[layer], task.core, strides[layer]).flatten(2) for layer in layers}
+    square = network.unit**2
+    products, squares = {}, {}
+    if task.kind == "style":
+        products = {layer: square * product_sum(rows) for layer, rows in cores.items()}
+    else:
+        squares = {layer: square * square_sum(rows) for layer, rows in cores.items()}
+    _check_finite(task, products, squares, settings)
     return Measurement(
         index=task.index,
         positions={layer: rows.shape[2] for layer, rows in cores.items()},
-        products={layer: product_sum(rows) for layer, rows in cores.items()} if task.kind == "style" else {},
-        squares={layer: square_sum(rows) for layer, rows in cores.items()} if task.kind == "content" else {},
+        products=products,
+        squares=squares,
         seconds=time.monotonic() - begin,
     )
+
+
+def _check_finite(
+    task: MeasureTask,
+    products: dict[str, NDArray[np.float64]],
+    squares: dict[str, float],
+    settings: SolverSettings,
+) -> None:
+    """Of a picture whose statistics are not finite nothing can be made, so this is the place to say so."""
+    finite = all(math.isfinite(value) for value in squares.values())
+    if not (finite and all(np.isfinite(product).all() for product in products.values())):
+        raise TilefarmError(
+            f"the {task.kind}'s features in piece {task.index} are not finite numbers "
+            f"(precision {settings.precision}): look for non-finite pixels in the pictures, or set "
+            "compute.precision to float32"
+        )
 
 
 def check_core(crop: tuple[int, ...], core: Box, stride: int) -> None:

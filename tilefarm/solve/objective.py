@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +19,7 @@ from tilefarm.solve.contract import (
 )
 from tilefarm.solve.losses import content_loss, gram, style_loss, total_variation
 from tilefarm.solve.network import FeatureNetwork
+from tilefarm.solve.scaling import MOST_LOWERED, left_range, seed_scale
 
 
 def active(layers: LayerWeights) -> dict[str, float]:
@@ -80,33 +81,72 @@ class TileObjective:
         }
         self._aims = dict(self._grams)
         with torch.no_grad():
-            self._content = network.features(content, self._content_layers)
+            self._content = self._features(content, self._content_layers)
             if targets.picture_grams and self._style_layers:
                 if start is None:
                     raise ValueError("targets that correct drift need the tiles' starting images")
-                features = network.features(start, self._style_layers)
+                features = self._features(start, self._style_layers)
                 for name in self._style_layers:
                     whole = torch.tensor(targets.picture_grams[name], dtype=dtype, device=network.device)
                     self._aims[name] = self._grams[name] + gram(features[name]) - whole
 
     def evaluate(self, images: Tensor) -> tuple[BatchLosses, Tensor]:
-        """The losses of `images` (B, 3, H, W), float32, 0..1, and the gradient of each tile's total."""
-        images = images.detach().requires_grad_()
-        losses = self._losses(images)
-        if not losses.total.requires_grad:  # every weight is 0
-            return losses, torch.zeros_like(images)
-        # A tile's total depends on its own pixels only, so the sum's gradient holds every tile's.
-        (gradient,) = torch.autograd.grad(losses.total.sum(), images)
-        # Detached, so that keeping the losses does not keep the graph and its activations.
-        return replace(losses, total=losses.total.detach()), gradient
+        """The losses of `images` (B, 3, H, W), float32, 0..1, and the gradient of each tile's total.
+
+        Where a tile's gradient leaves the range of float16, it is formed again from smaller numbers; that
+        changes nothing for the other tiles. If it still is not finite, it is returned as it is.
+        """
+        lowered = torch.zeros(images.shape[0], dtype=torch.int32, device=images.device)
+        while True:
+            losses, gradient, too_large = self._attempt(images, lowered)
+            again = too_large & (lowered < MOST_LOWERED)
+            if not again.any():
+                return losses, gradient
+            lowered += again
 
     def losses(self, images: Tensor) -> BatchLosses:
         """The losses alone: a forward pass without a graph."""
         with torch.no_grad():
             return self._losses(images)
 
+    def _attempt(self, images: Tensor, lowered: Tensor) -> tuple[BatchLosses, Tensor, Tensor]:
+        """Losses, gradients, and whose gradients have left the range of float16, (B,)."""
+        images = images.detach().requires_grad_()
+        features = self._features(images, self._layers)
+        losses = self._terms(features, images)
+        if not losses.total.requires_grad:  # every weight is 0
+            return losses, torch.zeros_like(images), torch.zeros_like(lowered, dtype=torch.bool)
+        largest = self._largest_derivatives(losses.total, features)
+        scale = seed_scale(largest, lowered).to(images.dtype)
+        # A tile's total depends on its own pixels only, so the batch's gradient holds every tile's.
+        (gradient,) = torch.autograd.grad(losses.total, images, scale)
+        gradient /= scale.view(-1, 1, 1, 1)
+        # Detached, so that keeping the losses does not keep the graph and its activations.
+        return replace(losses, total=losses.total.detach()), gradient, left_range(largest, gradient)
+
+    def _largest_derivatives(self, total: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+        """Of each tile's total by what the network put out, (B,); 0 where nothing needs scaling.
+
+        Layer by layer, because in float32 all layers together would take as much as the graph.
+        """
+        largest = torch.zeros_like(total)
+        if self._network.dtype == torch.float16:
+            for values in features.values():
+                (back,) = torch.autograd.grad(total.sum(), values, retain_graph=True)
+                largest = torch.maximum(largest, back.abs().flatten(1).amax(1))
+        return largest.detach() * self._network.unit
+
+    def _features(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
+        """In the network's dtype; in float32 and true size for float16, in which they could not be told."""
+        features = self._network.features(images, layers)
+        if self._network.dtype != torch.float16:
+            return features
+        return {name: values.float().mul_(self._network.unit) for name, values in features.items()}
+
     def _losses(self, images: Tensor) -> BatchLosses:
-        features = self._network.features(images, self._layers)
+        return self._terms(self._features(images, self._layers), images)
+
+    def _terms(self, features: Mapping[str, Tensor], images: Tensor) -> BatchLosses:
         nothing = torch.zeros(images.shape[0], dtype=images.dtype, device=images.device)
         style, content = nothing, nothing
         if self._style_layers:

@@ -9,12 +9,15 @@ the exact gradient. (Leaving it out would need a halo of twice the receptive fie
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tilefarm.errors import TilefarmError
 from tilefarm.geometry import Box
 from tilefarm.plan.halo import receptive_field
 from tilefarm.solve.contract import (
@@ -29,6 +32,7 @@ from tilefarm.solve.contract import (
 from tilefarm.solve.measure import check_core, core_slice, product_sum, square_sum
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active
+from tilefarm.solve.scaling import MOST_LOWERED, left_range, seed_scale
 
 _POSITIONS_PER_BLOCK = 65536
 """Of a layer that are in memory in float32 at a time."""
@@ -69,16 +73,17 @@ class PieceSolver:
         if task.crop is None or content is None:
             return MissingState(task.index)
         hold = len(self._graphs) < self._most_graphs
-        graph = self._forward(task.crop, task.core, content, with_gradient=hold)
+        graph = self._forward(self._tensor(task.crop), task.core, content, with_gradient=hold)
         cores = {name: self._core(graph.features[name], name, task.core).detach() for name in self._strides}
         if hold:
             self._graphs[task.index] = graph
+        square = self._network.unit**2
         return PieceSums(
             index=task.index,
             positions={name: core.shape[2] * core.shape[3] for name, core in cores.items()},
-            products={name: product_sum(cores[name].flatten(2)) for name in self._style},
+            products={name: square * product_sum(cores[name].flatten(2)) for name in self._style},
             content_errors={
-                name: square_sum((cores[name].float() - content[name].float()).flatten(2))
+                name: square * square_sum((cores[name].float() - content[name].float()).flatten(2))
                 for name in self._content
             },
             holds_graph=hold,
@@ -93,39 +98,97 @@ class PieceSolver:
             content = self._content_features(task)
             if content is None or task.crop is None:
                 return MissingState(task.index)
-            graph = self._forward(task.crop, task.core, content, with_gradient=True)
-        outputs = list(graph.features)
-        grads = [self._back(name, task.core, graph, derivatives) for name in outputs]
-        (gradient,) = torch.autograd.grad([graph.features[name] for name in outputs], graph.image, grads)
-        pixels: Picture = gradient[0].permute(1, 2, 0).contiguous().cpu().numpy()
-        return PieceGradient(task.index, pixels)
+            graph = self._forward(self._tensor(task.crop), task.core, content, with_gradient=True)
+        pixels: Picture = self._scaled_gradient(task, graph, derivatives)[0].permute(1, 2, 0).cpu().numpy()
+        return PieceGradient(task.index, np.ascontiguousarray(pixels))
 
-    def _back(self, name: str, core: Box, graph: _Graph, derivatives: Derivatives) -> Tensor:
-        """dL / dF, (1, N, H, W): at the core's positions 2 D f for the style and 2 c (F - P) for the content.
+    def _scaled_gradient(self, task: PieceTask, graph: _Graph, derivatives: Derivatives) -> Tensor:
+        """The gradient with respect to the crop's pixels, (1, 3, H, W), by way of derivatives in range."""
+        largest = self._largest_derivative(task.core, graph, derivatives)
+        lowered = torch.zeros_like(largest, dtype=torch.int32)
+        for _ in range(1 + MOST_LOWERED):
+            gradient = self._carry_back(task.core, graph, derivatives, seed_scale(largest, lowered))
+            if not bool(left_range(largest, gradient)):
+                return gradient
+            lowered += 1
+            graph = self._forward(graph.image, task.core, graph.content, with_gradient=True)
+        raise TilefarmError(
+            f"the gradient of piece {task.index} is not a finite number (precision "
+            f"{self._settings.precision}): set compute.precision to float32"
+        )
 
-        Formed in float32, some rows at a time: a whole layer in float32 would take more than its graph.
+    def _largest_derivative(self, core: Box, graph: _Graph, derivatives: Derivatives) -> Tensor:
+        """The largest number of all layers' `_derivative`, (1,); 0 where nothing needs scaling."""
+        largest = torch.zeros(1, device=self._network.device)
+        if self._network.dtype == torch.float16:
+            for name, features in graph.features.items():
+                for _, block in self._derivative(name, core, features.detach(), graph, derivatives):
+                    largest = torch.maximum(largest, block.abs().amax())
+        return largest
+
+    def _carry_back(self, core: Box, graph: _Graph, derivatives: Derivatives, scale: Tensor) -> Tensor:
+        """The gradient with respect to the crop's pixels, (1, 3, H, W); the graph is used up."""
+        *others, deepest = graph.features
+        hooks = []
+        for name in others:
+            add = partial(self._add_derivative, name, core, graph, derivatives, scale)
+            hooks.append(graph.features[name].register_hook(add))  # type: ignore[no-untyped-call]
+        output = graph.features[deepest]
+        try:
+            nothing = torch.zeros_like(output)
+            seed = self._add_derivative(deepest, core, graph, derivatives, scale, nothing)
+            (gradient,) = torch.autograd.grad(output, graph.image, seed)
+        finally:  # where the pass fails, a graph that its own hooks refer to would stay in memory
+            for hook in hooks:
+                hook.remove()
+        return gradient * (self._network.unit**2 / scale)
+
+    def _add_derivative(
+        self,
+        name: str,
+        core: Box,
+        graph: _Graph,
+        derivatives: Derivatives,
+        scale: Tensor,
+        grad: Tensor,
+    ) -> Tensor:
+        """`grad` (1, N, H, W) plus `scale` times the layer's own derivative.
+
+        Formed when the backward pass comes by, so that only one layer's is in memory. The layer is let go.
         """
-        features = graph.features[name].detach()
-        grad = torch.zeros_like(features)
-        target, source = self._core(grad, name, core), self._core(features, name, core)
-        rows = max(1, _POSITIONS_PER_BLOCK // source.shape[3])
-        for top in range(0, source.shape[2], rows):
-            part = source[:, :, top : top + rows].float()
-            back = torch.zeros_like(part)
+        features, result = graph.features.pop(name).detach(), grad.clone()
+        target = self._core(result, name, core)
+        for rows, block in self._derivative(name, core, features, graph, derivatives):
+            target[:, :, rows].copy_(target[:, :, rows].float() + scale * block)
+        return result
+
+    def _derivative(
+        self, name: str, core: Box, features: Tensor, graph: _Graph, derivatives: Derivatives
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """dL / df over u^2 at the core's positions: 2 D f for the style, 2 c (f - p) for the content.
+
+        The network puts out f = F / u in place of F, u being its unit. Formed in float32, some rows at a
+        time: a whole layer in float32 would take more than its graph.
+        """
+        source = self._core(features, name, core)
+        height = max(1, _POSITIONS_PER_BLOCK // source.shape[3])
+        for top in range(0, source.shape[2], height):
+            rows = slice(top, top + height)
+            part = source[:, :, rows].float()
+            block = torch.zeros_like(part)
             if name in derivatives.products:
                 matrix = torch.from_numpy(derivatives.products[name]).to(part.device)
-                back += 2 * torch.matmul(matrix, part.flatten(2)).view_as(part)
+                block += 2 * torch.matmul(matrix, part.flatten(2)).view_as(part)
             if name in derivatives.content_errors:
-                wanted = graph.content[name][:, :, top : top + rows].float()
-                back += 2 * derivatives.content_errors[name] * (part - wanted)
-            target[:, :, top : top + rows].copy_(back)
-        return grad
+                wanted = graph.content[name][:, :, rows].float()
+                block += 2 * derivatives.content_errors[name] * (part - wanted)
+            yield rows, block
 
     def _forward(
-        self, crop: Picture, core: Box, content: dict[str, Tensor], *, with_gradient: bool
+        self, image: Tensor, core: Box, content: dict[str, Tensor], *, with_gradient: bool
     ) -> _Graph:
-        check_core(crop.shape[:2], core, max(self._strides.values()))
-        image = self._tensor(crop).requires_grad_(with_gradient)
+        check_core(image.shape[2:], core, max(self._strides.values()))
+        image = image.detach().requires_grad_(with_gradient)
         with torch.set_grad_enabled(with_gradient):
             return _Graph(image, self._network.features(image, list(self._strides)), content)
 

@@ -150,7 +150,7 @@ class Compute(Section):
     """Where and how precisely the work is done."""
 
     device: Device = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     workers: Workers = "auto"
     memory: Memory = "auto"
 

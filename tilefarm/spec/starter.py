@@ -118,6 +118,7 @@ seed: 0                      # Another number gives another picture where chance
 compute:
   device: auto               # cuda for the graphics card, cuda:1 for the second one, cpu for the processor.
   precision: auto            # bfloat16 is fast, float32 exact; auto takes what is fast on the device.
+                             # float16 is for graphics cards that are too old for bfloat16.
   workers: auto              # How many pieces are painted at the same time.
   memory: auto               # The most memory to use, such as 8GiB. Lower it if other programs need room.
 """
