@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 import tilefarm.driver
 from tilefarm.driver import render
@@ -27,12 +27,17 @@ from tilefarm.plan.estimate import (
     batch_bytes,
     disk_bytes,
     evaluation_flop,
+    kept_bytes,
     needs,
+    piece_bytes,
 )
 from tilefarm.plan.layers import deepest_of
 from tilefarm.rundir.layout import RunDir
 from tilefarm.solve.contract import Losses, Measurement, TileSolution, Weights
+from tilefarm.solve.network import FeatureNetwork
+from tilefarm.solve.weights import make_weights
 from tilefarm.spec.model import Job, Style
+from tilefarm.spec.networks import Convolution, stages
 
 MakeJob = Callable[..., Job]
 
@@ -75,53 +80,71 @@ def test_the_deepest_layer_is_the_deepest_that_counts(make_job: MakeJob) -> None
     assert deepest_of(make_job(objective=shallow)) == "relu3_1"
 
 
-def _vgg19(layers: int) -> nn.Sequential:
-    """Torch's own VGG-19 up to a convolution, without weights worth having."""
-    modules: list[nn.Module] = []
-    cells = 1
-    for into, out, here in VGG19[:layers]:
-        if here != cells:
-            modules.append(nn.MaxPool2d(2))
-            cells = here
-        modules += [nn.Conv2d(into, out, 3, padding=1).requires_grad_(False), nn.ReLU(inplace=True)]
-    return nn.Sequential(*modules)
+def style_job(make_job: MakeJob, *layers: str, pooling: str = "max") -> Job:
+    """A job that looks at these layers alone."""
+    objective = {"content_weight": 0.0, "style_layers": dict.fromkeys(layers, 1.0)}
+    return make_job(objective=objective, network={"pooling": pooling})
 
 
+@pytest.mark.parametrize("pooling", ["max", "average"])
 @pytest.mark.parametrize(
-    ("layers", "name"), [(1, "relu1_1"), (3, "relu2_1"), (10, "relu4_2"), (13, "relu5_1")]
+    "layers",
+    [
+        ["relu1_1"],
+        ["relu1_2"],
+        ["relu2_1"],
+        ["relu4_2"],
+        ["relu1_1", "relu5_1"],
+        ["relu2_2", "relu3_4", "relu5_1"],
+    ],
 )
-def test_what_autograd_keeps_is_within_the_estimate(layers: int, name: str) -> None:
-    network = _vgg19(layers)
-    parameters = {value.data_ptr() for value in network.parameters()}
+def test_what_autograd_keeps_is_what_is_estimated(make_job: MakeJob, layers: list[str], pooling: str) -> None:
+    """Of the network that the workers run, in float32; the preprocessed picture (12 bytes) is left out."""
+    generator = np.random.default_rng(0)
+    arrays = {
+        f"{stage.name}.{kind}": generator.standard_normal(shape, np.float32)
+        for stage in stages("vgg19")
+        if isinstance(stage, Convolution)
+        for kind, shape in (
+            ("weight", (stage.channels_out, stage.channels_in, 3, 3)),
+            ("bias", stage.channels_out),
+        )
+    }
+    weights = make_weights("vgg19", arrays, "torchvision", "the test's weights")
+    network = FeatureNetwork("vgg19", weights, layers, pooling=pooling)  # type: ignore[arg-type]
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
+        if tensor.dim() == 4 and tensor.shape[2] * tensor.shape[3] > 9 and tensor.shape[1] > 3:
+            storage = tensor.untyped_storage()
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     picture = torch.rand(1, 3, 64, 64, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        network(picture * 1.0).sum()
-    per_pixel = sum(kept.values()) / (64 * 64)
-    estimated = activation_bytes("vgg19", name, 4)
-    assert per_pixel <= estimated <= 6 * per_pixel
-    assert activation_bytes("vgg19", name, 2) < estimated
+        found = network.features(picture, layers)
+    assert sum(kept.values()) / (64 * 64) == kept_bytes(style_job(make_job, *layers, pooling=pooling), 4)
+    assert set(found) == set(layers)
 
 
-def test_activations_counted_by_hand() -> None:
-    convolutions = 2 * 64 + 2 * 128 / 4 + 4 * 256 / 16 + 4 * 512 / 64 + 512 / 256
+def test_activations_counted_by_hand(make_job: MakeJob) -> None:
+    convolutions = 64 + 128 / 4 + 3 * 256 / 16 + 3 * 512 / 64 + 512 / 256
     poolings = 64 / 4 + 128 / 16 + 256 / 64 + 512 / 256
-    largest = 64 * (4 + 4 + 3 * 4)  # its gradient twice, and its float32 copies for the statistics
-    assert activation_bytes("vgg19", "relu5_1", 4) == 4 * convolutions + (4 + 8) * poolings + largest
+    kept = 4 * convolutions + (4 + 1) * poolings
+    assert kept_bytes(make_job(), 4) == kept
+    assert activation_bytes(make_job(), 4) == kept + 64 * (
+        2 * 4 + 3 * 4
+    )  # its gradient twice, float32 copies
+    assert piece_bytes(make_job(), 2) == 2 * convolutions + 3 * poolings + 64 * 2 * 2 + 8 * 3 * 4
+    pooled_layers = {"relu1_2": 1.0, "relu5_1": 1.0}
+    assert kept_bytes(make_job(objective={"style_layers": pooled_layers}), 4) == kept + 4 * 64
 
 
 def test_memory_grows_with_the_largest_tile_the_batch_and_the_history(make_job: MakeJob) -> None:
     job = make_job({"width": 6000})
     plan = build_plan(job, Size(1200, 900), [Size(900, 900)])
     one = batch_bytes(job, plan, 1, low_precision=False)
-    per_pixel = activation_bytes("vgg19", "relu5_1", 4) + (2 * 20 + 8) * 3 * 4
+    per_pixel = activation_bytes(job, 4) + (2 * 20 + 8) * 3 * 4
     assert one == pytest.approx(512 * 512 * per_pixel)
     assert batch_bytes(job, plan, 3, low_precision=False) == pytest.approx(3 * one)
     assert batch_bytes(job, plan, 1, low_precision=True) < one

@@ -11,6 +11,11 @@ from tilefarm.plan.halo import Piece, partition, receptive_field
 from tilefarm.plan.layers import deepest_of
 from tilefarm.plan.pyramid import pyramid, style_size
 from tilefarm.spec.model import Job
+from tilefarm.spec.values import USUAL_TILE
+
+_ENOUGH_PIECES = 4
+_SMALLER_CORE = 1024
+"""Of levels that larger cores would cut into fewer pieces than enough."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +81,18 @@ def build_plan(job: Job, content: Size, styles: Sequence[Size], core: int | None
 
     `core` is for exact jobs whose `tiles.size` is auto; without it pieces have the usual tile's size.
 
-    Levels that fit in one tile are solved whole with `pyramid.iterations`. Larger ones are painted tile
-    by tile with `tiles.rounds` rounds of `tiles.iterations`, or, by the exact method, as a whole too,
-    evaluated in pieces, with `pyramid.iterations`.
+    Levels that fit in one tile (of the usual size, for the exact method with larger pieces) are solved whole
+    with `pyramid.iterations`. Larger ones are painted tile by tile with `tiles.rounds` rounds of
+    `tiles.iterations`, or, by the exact method, as a whole too, evaluated in pieces, with
+    `pyramid.iterations`: its vectors then are in files, where a worker's memory holds those of a tile.
     """
     target = job.output.target(content)
     if core is None or job.tiles.size != "auto":
         core = job.tiles.side
+    most_whole = job.tiles.side if job.method == "feathered" else min(job.tiles.side, USUAL_TILE)
     levels = []
     for index, size in enumerate(pyramid(target.size, job.pyramid.smallest)):
-        grid = Grid.of(size, job.tiles.side)
+        grid = Grid.of(size, most_whole)
         tiled = not grid.is_whole and job.method == "feathered"
         pieces: tuple[Piece, ...] = ()
         if not grid.is_whole and job.method == "exact":
@@ -108,5 +115,9 @@ def build_plan(job: Job, content: Size, styles: Sequence[Size], core: int | None
 
 
 def _pieces(job: Job, window: Size, core: int) -> tuple[Piece, ...]:
-    """Cores with the whole halo."""
-    return tuple(partition(window, core, receptive_field(job.network.name, deepest_of(job))))
+    """Cores with the whole halo; where their size is left open, enough of them for several workers."""
+    field = receptive_field(job.network.name, deepest_of(job))
+    pieces = tuple(partition(window, core, field))
+    if job.tiles.size == "auto" and core > _SMALLER_CORE and len(pieces) < _ENOUGH_PIECES:
+        return tuple(partition(window, _SMALLER_CORE, field))
+    return pieces

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from tilefarm.geometry import Size
 from tilefarm.plan.build import LevelPlan, RenderPlan
-from tilefarm.plan.layers import deepest_of
+from tilefarm.plan.layers import deepest_of, layers_of
 from tilefarm.spec.model import Job
-from tilefarm.spec.networks import Convolution, stages_to
+from tilefarm.spec.networks import Convolution, Pooling, stages_to
 
 _FLOAT = 4
 _CHANNELS = 3
-_POOL_INDEX = 8
+_POOL_INDEX = 1
 """Bytes of the position that max pooling remembers for each of its outputs."""
 WORKER_BASE_BYTES = 900 * 2**20
 """A worker before its first tile: interpreter, torch, Ray's client and the weights."""
@@ -51,13 +51,14 @@ def batch_bytes(job: Job, plan: RenderPlan, batch: int, low_precision: bool) -> 
     A piece of the exact method has no history of its own; the whole picture's is on disk.
     """
     item = 2 if low_precision else 4
-    activations = activation_bytes(job.network.name, deepest_of(job), item)
+    activations = activation_bytes(job, item)
+    pieces = piece_bytes(job, item)
     vectors = (2 * job.optimizer.history + 8) * _CHANNELS * _FLOAT
     most = 0.0
     for level in plan.levels:
         if level.pieces:
             largest = max(piece.crop.size.pixels for piece in level.pieces)
-            most = max(most, largest * (activations + 8 * _CHANNELS * _FLOAT))
+            most = max(most, largest * pieces)
         else:
             tiles = min(batch, level.grid.tiles)
             most = max(most, level.grid.tile.pixels * tiles * (activations + vectors))
@@ -67,7 +68,7 @@ def batch_bytes(job: Job, plan: RenderPlan, batch: int, low_precision: bool) -> 
 def graph_bytes(job: Job, level: LevelPlan, low_precision: bool) -> int:
     """Memory that the graph of a level's largest piece takes between the exact method's passes."""
     item = 2 if low_precision else 4
-    kept = kept_bytes(job.network.name, deepest_of(job), item) + _CHANNELS * _FLOAT
+    kept = kept_bytes(job, item) + _CHANNELS * _FLOAT
     return round(max(piece.crop.size.pixels for piece in level.pieces) * kept)
 
 
@@ -93,29 +94,49 @@ def evaluation_flop(network: str, deepest: str) -> float:
     return 2 * forward
 
 
-def activation_bytes(network: str, deepest: str, item: int) -> float:
-    """Bytes per pixel of a forward and backward pass with values of `item` bytes.
+def activation_bytes(job: Job, item: int) -> float:
+    """Bytes per pixel of a tile's forward and backward pass with values of `item` bytes.
 
     What is kept in between, and on top of it the gradient of the largest layer and a float32 copy of its
     features for the statistics.
     """
-    largest = max(stage.channels_out * share for stage, share in _convolutions(network, deepest))
-    return kept_bytes(network, deepest, item) + largest * (2 * item + 3 * _FLOAT)
+    return kept_bytes(job, item) + _largest(job) * (2 * item + 3 * _FLOAT)
 
 
-def kept_bytes(network: str, deepest: str, item: int) -> float:
+def piece_bytes(job: Job, item: int) -> float:
+    """Bytes per pixel of both passes over a piece of the exact method.
+
+    What is kept in between, the gradient of the largest layer before and after its convolution, and
+    pictures: statistics and their derivatives are formed some rows at a time.
+    """
+    return kept_bytes(job, item) + _largest(job) * 2 * item + 8 * _CHANNELS * _FLOAT
+
+
+def kept_bytes(job: Job, item: int) -> float:
     """Bytes per pixel that a forward pass keeps for the backward pass.
 
-    Every rectified convolution, and every pooling with its positions.
+    Every rectified convolution, and every pooling; a layer before a max pooling only where the objective
+    looks at it, since the pooling remembers the positions.
     """
-    kept = 0.0
-    share_before = 1.0
-    for stage, share in _convolutions(network, deepest):
-        if share != share_before:
-            kept += stage.channels_in * share * (item + _POOL_INDEX)
-        kept += stage.channels_out * share * item
-        share_before = share
+    wanted, by_position = layers_of(job), job.network.pooling == "max"
+    kept, channels, share = 0.0, 0, 1.0
+    used = stages_to(job.network.name, deepest_of(job))
+    for stage, following in zip(used, (*used[1:], None), strict=True):
+        if isinstance(stage, Convolution):
+            channels = stage.channels_out
+            if stage.output in wanted or not (by_position and isinstance(following, Pooling)):
+                kept += channels * share * item
+        else:
+            share /= 4
+            kept += channels * share * (item + (_POOL_INDEX if by_position else 0))
     return kept
+
+
+def _largest(job: Job) -> float:
+    """Values per pixel of the largest layer."""
+    return max(
+        stage.channels_out * share for stage, share in _convolutions(job.network.name, deepest_of(job))
+    )
 
 
 def _convolutions(network: str, deepest: str) -> Iterator[tuple[Convolution, float]]:
