@@ -24,10 +24,7 @@ from tilefarm.solve.contract import (
     TileSolution,
     Weights,
 )
-from tilefarm.solve.measure import measure
-from tilefarm.solve.network import FeatureNetwork
-from tilefarm.solve.pieces import PieceSolver
-from tilefarm.solve.tile import solve_tiles
+from tilefarm.solve.memory import MemoryAwareSolver
 
 
 class TileWorker:
@@ -38,10 +35,8 @@ class TileWorker:
         self._device = resolve_device(device)
         self._threads = threads
         self._settings: SolverSettings | None = None
-        self._network: FeatureNetwork | None = None
+        self._solver: MemoryAwareSolver | None = None
         self._progress: Progress | None = None
-        self._pieces: PieceSolver | None = None
-        self._keep: Keep | None = None
 
     def info(self) -> WorkerInfo:
         """Describe this worker."""
@@ -69,24 +64,23 @@ class TileWorker:
             self._progress = Progress(batch.index, iteration, loss)
 
         try:
-            network = self._ready(settings)
-            return tuple(solve_tiles(network, settings, targets, batch.tasks, on_iteration))
+            return tuple(self._ready(settings).solve(targets, batch.tasks, on_iteration))
         finally:
             self._progress = None
 
     def measure(self, settings: SolverSettings, task: MeasureTask) -> Measurement:
         """Statistics of one piece of a picture."""
-        return measure(self._ready(settings), settings, task)
+        return self._ready(settings).measure(task)
 
     def piece_sums(self, settings: SolverSettings, keep: Keep, task: PieceTask) -> PieceSums | MissingState:
         """Pass 1 of the exact method on one piece."""
-        return self._piece_solver(settings, keep).statistics(task)
+        return self._ready(settings).statistics(task, keep.graphs, keep.contents)
 
     def piece_gradient(
         self, settings: SolverSettings, keep: Keep, slopes: Derivatives, task: PieceTask
     ) -> PieceGradient | MissingState:
         """Pass 2 of the exact method on one piece."""
-        return self._piece_solver(settings, keep).gradient(task, slopes)
+        return self._ready(settings).gradient(task, slopes, keep.graphs, keep.contents)
 
     def progress(self) -> Progress | None:
         """Where the current `solve` is."""
@@ -96,18 +90,11 @@ class TileWorker:
         """The largest resident size of this worker's process so far, in bytes."""
         return peak_rss()
 
-    def _ready(self, settings: SolverSettings) -> FeatureNetwork:
-        """The network for these settings. Sets torch's threads: OpenMP counts them per calling thread."""
+    def _ready(self, settings: SolverSettings) -> MemoryAwareSolver:
+        """The solver for these settings. Sets torch's threads: OpenMP counts them per calling thread."""
         torch.set_num_threads(self._threads)
-        if self._network is None or self._settings != settings:
-            self._pieces = None
-            self._network = make_network(settings, self._weights, self._device)
+        if self._solver is None or self._settings != settings:
+            self._solver = None  # makes room for the next one
+            self._solver = MemoryAwareSolver(make_network(settings, self._weights, self._device), settings)
             self._settings = settings
-        return self._network
-
-    def _piece_solver(self, settings: SolverSettings, keep: Keep) -> PieceSolver:
-        network = self._ready(settings)
-        if self._pieces is None or self._keep != keep:
-            self._pieces = PieceSolver(network, settings, keep.graphs, keep.contents)
-            self._keep = keep
-        return self._pieces
+        return self._solver
