@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tilefarm.errors import TilefarmError
 from tilefarm.exact.optimizer import Evaluate, FileLbfgs
 
 Vector = NDArray[np.float64]
@@ -168,6 +169,22 @@ def test_a_bad_step_is_shortened_from_the_last_good_point(tmp_path: Path, bad: f
     assert np.isfinite(optimizer.state.losses).all()
     assert optimizer.state.losses[-1] < optimizer.state.losses[0] / 10
     assert np.isfinite(np.fromfile(optimizer.point, "<f4")).all()
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_start_that_is_not_finite_is_an_error(tmp_path: Path, where: str) -> None:
+    def broken(point: Path, gradient: Path) -> float:
+        loss = evaluate(point, gradient)
+        if where == "gradient":
+            values = np.fromfile(gradient, "<f4")
+            values[3] = np.inf
+            values.tofile(gradient)
+        return np.nan if where == "loss" else loss
+
+    optimizer = make(tmp_path / "o", broken)
+    with pytest.raises(TilefarmError, match="not finite"):
+        optimizer.start(write_start)
+    assert not make(tmp_path / "o", evaluate).resume(), "nothing was committed"
 
 
 def test_it_ends_when_no_step_is_good(tmp_path: Path) -> None:

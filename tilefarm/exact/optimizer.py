@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from tilefarm.canvas import vectors
+from tilefarm.errors import TilefarmError
 from tilefarm.files import checksum, sync_file, write_text
 from tilefarm.solve.direction import direction_coefficients
 
@@ -93,10 +94,18 @@ class FileLbfgs:
         return True
 
     def start(self, write_point: Callable[[Path], None]) -> None:
-        """Begin at the point that `write_point` writes into the given file, with one evaluation."""
+        """Begin at the point that `write_point` writes into the given file, with one evaluation.
+
+        Raises TilefarmError where loss or gradient are not finite there.
+        """
         self._folder.mkdir(exist_ok=True)
         write_point(self._x(0))
         loss = self._evaluate(self._x(0), self._g(0))
+        if not (math.isfinite(loss) and vectors.is_finite(self._g(0), self._length)):
+            raise TilefarmError(
+                f"the loss at the start is {loss}, or its gradient is not finite: look for such pixels in "
+                "the pictures, lower the objective's weights, or set compute.precision to float32"
+            )
         length = min(1.0, 1.0 / max(vectors.norm1(self._g(0), self._length), 1e-300))
         dots = vectors.dots([self._g(0)], [self._g(0)], self._length)
         state = OptimizerState(
