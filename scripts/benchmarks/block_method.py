@@ -22,19 +22,10 @@ from tilefarm.geometry import Size
 from tilefarm.image.window import open_raw
 from tilefarm.plan.estimate import kept_bytes
 from tilefarm.plan.halo import Piece
-from tilefarm.plan.layers import deepest_of
 from tilefarm.solve.backend import make_network
-from tilefarm.solve.contract import (
-    Derivatives,
-    MissingState,
-    Picture,
-    PieceGradient,
-    PieceSums,
-    PieceTask,
-    SolverSettings,
-)
+from tilefarm.solve.contract import Picture, SolverSettings
+from tilefarm.solve.memory import MemoryAwareSolver
 from tilefarm.solve.network import FeatureNetwork
-from tilefarm.solve.pieces import PieceSolver
 
 GRAPH_BYTES = 6 * 2**30
 """The budget for graphs between the passes; half of the free memory where that is less."""
@@ -83,17 +74,10 @@ class BlockComparison(Record):
 class _OnNetwork(TileWorker):
     """A worker for the exact method on a network that is given, not loaded."""
 
-    def __init__(self, bench: Bench, network: FeatureNetwork, settings: SolverSettings, keep: Keep) -> None:
+    def __init__(self, bench: Bench, network: FeatureNetwork, settings: SolverSettings) -> None:
         super().__init__(bench.weights, "cpu", bench.machine.threads)
-        self._solver = PieceSolver(network, settings, keep.graphs, keep.contents)
-
-    def piece_sums(self, settings: SolverSettings, keep: Keep, task: PieceTask) -> PieceSums | MissingState:
-        return self._solver.statistics(task)
-
-    def piece_gradient(
-        self, settings: SolverSettings, keep: Keep, slopes: Derivatives, task: PieceTask
-    ) -> PieceGradient | MissingState:
-        return self._solver.gradient(task, slopes)
+        self._solver = MemoryAwareSolver(network, settings)
+        self._settings = settings
 
 
 def measure_block_method(bench: Bench) -> list[BlockComparison]:
@@ -110,7 +94,7 @@ def measure_block_method(bench: Bench) -> list[BlockComparison]:
     works: dict[str, Callable[[], object]] = {}
     for graphs in counts:
         keep = Keep(graphs, len(pieces))
-        executor = LocalExecutor(_OnNetwork(bench, network, workload.settings, keep))
+        executor = LocalExecutor(_OnNetwork(bench, network, workload.settings))
         evaluate = workload.evaluator(executor, pieces, keep)
         works[str(graphs)] = partial(evaluate, workload.point, workload.gradient)
         evaluate(workload.point, workload.gradient)  # the first time also computes the content's features
@@ -126,7 +110,7 @@ def affordable_graphs(pieces: Sequence[Piece], budget: int) -> int:
     """How many pieces' graphs `budget` bytes hold in float32."""
     job = default_job(Size(1, 1))
     largest = max(piece.crop.size.pixels for piece in pieces)
-    one = largest * kept_bytes(job.network.name, deepest_of(job), _FLOAT32)
+    one = largest * kept_bytes(job, _FLOAT32)
     return min(len(pieces), int(budget / one))
 
 

@@ -17,10 +17,16 @@ class Scale:
     name: str
     rounds: int
     """Of every timing but the block method's."""
-    picture: Size
-    """Of the sections evaluation and scaling."""
-    core: int
+    untiled: Size
+    """Of the section evaluation's picture that is one piece."""
+    exact: Size
+    """Of its picture in pieces. All its graphs are kept, which takes about 0.5 GB a megapixel in bfloat16."""
+    exact_core: int
     """Of that picture's pieces, in pixels."""
+    picture: Size
+    """Of the section scaling."""
+    core: int
+    """Of that section's pieces, in pixels."""
     block_picture: Size
     block_rounds: int
     block: int
@@ -38,9 +44,12 @@ class Scale:
 
 FULL = Scale(
     name="full",
-    rounds=5,
-    picture=Size(1024, 768),
-    core=512,
+    rounds=3,
+    untiled=Size(768, 576),
+    exact=Size(3000, 2250),
+    exact_core=1536,
+    picture=Size(1536, 1024),
+    core=1024,
     block_picture=Size(2048, 1536),
     block_rounds=3,
     block=512,
@@ -52,16 +61,19 @@ FULL = Scale(
 )
 QUICK = Scale(
     name="quick",
-    rounds=2,
+    rounds=1,
+    untiled=Size(384, 288),
+    exact=Size(768, 576),
+    exact_core=384,
     picture=Size(512, 384),
     core=384,
-    block_picture=Size(1024, 768),
+    block_picture=Size(768, 576),
     block_rounds=1,
     block=512,
     margin=256,
     block_core=512,
     tile=256,
-    farm_tiles=200,
+    farm_tiles=64,
     memory=(Size(1024, 768), Size(2048, 1536)),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scripts.benchmarks.evaluation import PIECES, UNTILED, Evaluation
+from scripts.benchmarks.evaluation import EXACT, UNTILED, Evaluation
 from scripts.benchmarks.report import Record, Row
 from scripts.benchmarks.timing import Spread
 from scripts.benchmarks.workload import default_job
@@ -29,23 +29,26 @@ class Projection(Record):
     piece_megapixels: float
     """Likewise at levels in pieces; no graphs are counted as kept."""
     hours: Spread
-    """Of evaluations alone: reading, targets, the optimizer's vectors and writing are not in it."""
+    """Of steps alone: reading, targets and writing are not in it."""
 
     def rows(self) -> list[Row]:
         """The hours."""
         what = f"PROJECTION {self.width}x{self.height}, {self.precision}"
-        note = f"all {self.levels} levels of the default job, method exact, this machine alone"
+        note = (
+            f"all {self.levels} levels of the default job, method exact, this machine alone; levels in "
+            "pieces at the time per crop pixel of the exact step without graphs, others at the untiled step's"
+        )
         return [Row(what, self.hours, "hours", note)]
 
 
 def project(evaluations: Sequence[Evaluation], size: Size = PRINT) -> list[Projection]:
-    """The plan's pixels times the seconds per pixel of crops, in the last of the precisions, the fastest."""
-    precision = evaluations[-1].precision
+    """The plan's pixels times the seconds per pixel of crops, in the precision of the exact steps."""
+    precision = next(record.precision for record in evaluations if record.way == EXACT)
     by_way = {record.way: record for record in evaluations if record.precision == precision}
     plan = build_plan(default_job(size), size, [size])
     pieces = sum(level.evaluated_pixels for level in plan.levels if level.pieces)
     whole = sum(level.evaluated_pixels for level in plan.levels if not level.pieces)
-    tiled, untiled = by_way[PIECES], by_way[UNTILED]
+    tiled, untiled = by_way[EXACT], by_way[UNTILED]
 
     def hours(tiled_seconds: float, untiled_seconds: float) -> float:
         seconds = pieces * tiled_seconds / tiled.crop_pixels + whole * untiled_seconds / untiled.crop_pixels

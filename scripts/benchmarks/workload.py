@@ -25,6 +25,7 @@ from tilefarm.settings import solver_settings
 from tilefarm.solve.contract import LevelTargets, Precision, SolverSettings, Weights
 from tilefarm.solve.weights import load_weights
 from tilefarm.spec.model import Job, Style
+from tilefarm.spec.networks import Stage, stages_to
 from tilefarm.spec.output import Output
 from tilefarm.targets import Pieces, measure_grams, measure_mean_squares
 
@@ -76,6 +77,12 @@ def load_default_weights() -> Weights:
     """The default job's."""
     network = default_job(Size(1, 1)).network
     return load_weights(network.name, network.weights, network.preprocessing)
+
+
+def default_stages() -> tuple[Stage, ...]:
+    """The default network up to the default objective's deepest layer."""
+    job = default_job(Size(1, 1))
+    return stages_to(job.network.name, deepest_of(job))
 
 
 def default_field() -> ReceptiveField:
