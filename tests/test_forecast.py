@@ -45,10 +45,10 @@ def test_the_forecast_of_a_machine_with_plenty() -> None:
 
 
 def test_less_memory_means_more_work_until_it_is_too_little() -> None:
-    some = forecast(prepared_job(1600, workers=1, precision="float32", memory="6GiB"), timed=False)
+    some = forecast(prepared_job(1600, workers=1, precision="float32", memory="4GiB"), timed=False)
     factor = some.kept[1].work_factor
     assert 1.0 < factor < 1.5
-    assert some.worker_bytes <= 6 * GIB
+    assert some.worker_bytes <= 4 * GIB
     none = forecast(prepared_job(1600, workers=1, precision="float32", memory="1GiB"), timed=True)
     assert none.shortage is not None
     assert "need" in none.shortage

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -19,17 +21,6 @@ from tilefarm.solve.network import in_parts
 from tilefarm.solve.objective import TileObjective
 from tilefarm.solve.tile import solve_tiles
 
-SETTINGS = SolverSettings(
-    network="vgg19",
-    pooling="max",
-    precision="float32",
-    content_layers=(("relu4_2", 1.0),),
-    style_layers=tuple((f"relu{block}_1", 1.0) for block in range(1, 6)),
-    content_weight=1.0,
-    style_weight=1.0,
-    tv_weight=0.0,
-    history=20,
-)
 STEPS = 100
 
 
@@ -45,26 +36,31 @@ def loaded(folder: Path, name: str) -> Picture:
     [("golden_gate", "starry_night_google"), ("tubingen", "the_scream"), ("hoovertowernight", "shipwreck")],
 )
 def test_bfloat16_ends_within_a_percent_of_float32(
-    shared_images: Path, bundled: Weights, photograph: str, painting: str
+    shared_images: Path,
+    bundled: Weights,
+    settings: Callable[..., SolverSettings],
+    photograph: str,
+    painting: str,
 ) -> None:
     """Both results judged in float32. Where bfloat16 happens to end lower, all the better."""
     content, style = (loaded(shared_images, name) for name in (photograph, painting))
-    judge = make_network(SETTINGS, bundled, "cpu")
-    targets = targets_of(judge, SETTINGS, style)
-    targets = replace(targets, content_mean_squares=targets_of(judge, SETTINGS, content).content_mean_squares)
+    exact = settings()
+    judge = make_network(exact, bundled, "cpu")
+    targets = targets_of(judge, exact, style)
+    targets = replace(targets, content_mean_squares=targets_of(judge, exact, content).content_mean_squares)
 
     def final_loss(precision: str) -> float:
-        settings = replace(SETTINGS, precision=precision)  # type: ignore[arg-type]
-        network = make_network(settings, bundled, "cpu")
-        (solution,) = solve_tiles(network, settings, targets, [TileTask(0, content, content, STEPS)])
+        rounded = settings(precision=precision)
+        network = make_network(rounded, bundled, "cpu")
+        (solution,) = solve_tiles(network, rounded, targets, [TileTask(0, content, content, STEPS)])
         start, end = (torch.from_numpy(x).permute(2, 0, 1)[None] for x in (content, solution.image))
-        return float(TileObjective(judge, SETTINGS, targets, start).losses(end).total)
+        return float(TileObjective(judge, exact, targets, start).losses(end).total)
 
     assert final_loss("bfloat16") < 1.01 * final_loss("float32")
 
 
 @given(st.lists(st.floats(-160, 160, width=32), min_size=1, max_size=30))
-@settings(deadline=None)
+@hypothesis_settings(deadline=None)
 def test_a_picture_enters_with_twice_the_bits(values: list[float]) -> None:
     x = torch.tensor(values).view(1, 1, 1, -1).requires_grad_()
     parts = in_parts(x, torch.bfloat16)
