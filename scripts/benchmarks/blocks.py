@@ -18,7 +18,7 @@ from torch import Tensor
 from tilefarm.geometry import Box, Size
 from tilefarm.plan.halo import Piece, receptive_field
 from tilefarm.solve.contract import Derivatives, LevelTargets, Picture, SolverSettings
-from tilefarm.solve.measure import core_slice, product_sum, square_sum
+from tilefarm.solve.measure import by_position, core_slice, product_sum, square_sum
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active
 from tilefarm.solve.whole import WholeSums, derivatives, whole_losses
@@ -106,12 +106,12 @@ class BlockMethod:
             with torch.no_grad():
                 features = self._network.features(_tensor(picture, piece.crop), list(self._strides))
             for name, found in features.items():
-                inner = self._inner(found, name, piece).flatten(2)
-                sums.positions[name] = sums.positions.get(name, 0) + inner.shape[2]
+                inner = by_position(self._inner(found, name, piece))
+                sums.positions[name] = sums.positions.get(name, 0) + len(inner)
                 if name in self._style:
                     sums.products[name] = sums.products.get(name, 0.0) + product_sum(inner)
                 if name in self._content:
-                    wanted = self._inner(content[name], name, piece).flatten(2)
+                    wanted = by_position(self._inner(content[name], name, piece))
                     error = square_sum(inner.float() - wanted.float())
                     sums.content_errors[name] = sums.content_errors.get(name, 0.0) + error
         return sums

@@ -35,7 +35,7 @@ from tilefarm.solve.contract import (
     Weights,
     is_low,
 )
-from tilefarm.solve.measure import product_sum
+from tilefarm.solve.measure import by_position, product_sum
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import TileObjective
 from tilefarm.solve.pieces import PieceSolver
@@ -71,7 +71,7 @@ def features_error(weights: Weights, settings: SolverSettings, device: str) -> f
     exact = FeatureNetwork("vgg19", weights, LAYERS, dtype=torch.float64)
     wanted = exact.features(tensor(picture(1), "cpu").double(), LAYERS)
     found = make_network(settings, weights, device).features(tensor(picture(1), device), LAYERS)
-    pairs = [(found[name].flatten(2), wanted[name].flatten(2)) for name in LAYERS]
+    pairs = [(by_position(found[name]), by_position(wanted[name])) for name in LAYERS]
     pairs += [(torch.from_numpy(product_sum(x)), torch.from_numpy(product_sum(y))) for x, y in pairs]
     return max(float((x.cpu().double() - y).norm() / y.norm()) for x, y in pairs)
 

@@ -39,7 +39,7 @@ def measure(network: FeatureNetwork, settings: SolverSettings, task: MeasureTask
     picture = torch.from_numpy(crop).to(network.device).permute(2, 0, 1).unsqueeze(0)
     with torch.no_grad():
         features = network.features(picture, layers)
-    cores = {layer: core_slice(features[layer], task.core, strides[layer]).flatten(2) for layer in layers}
+    cores = {layer: by_position(core_slice(features[layer], task.core, strides[layer])) for layer in layers}
     square = network.unit**2
     products, squares = {}, {}
     if task.kind == "style":
@@ -49,7 +49,7 @@ def measure(network: FeatureNetwork, settings: SolverSettings, task: MeasureTask
     _check_finite(task, products, squares, settings)
     return Measurement(
         index=task.index,
-        positions={layer: rows.shape[2] for layer, rows in cores.items()},
+        positions={layer: len(rows) for layer, rows in cores.items()},
         products=products,
         squares=squares,
         seconds=time.monotonic() - begin,
@@ -94,18 +94,23 @@ def core_slice(features: Tensor, core: Box, stride: int) -> Tensor:
     return features[:, :, top:bottom, left:right]
 
 
+def by_position(core: Tensor) -> Tensor:
+    """Features (1, N, H, W) as (H W, N): channels-last as they are, this is their order in memory."""
+    return core.permute(0, 2, 3, 1).reshape(-1, core.shape[1])
+
+
 def product_sum(rows: Tensor) -> NDArray[np.float64]:
-    """sum(f f^T) over the positions of (1, N, M), shape (N, N)."""
+    """sum(f f^T) over the positions of (M, N), shape (N, N)."""
     channels = rows.shape[1]
     total = torch.zeros(1, channels, channels, dtype=torch.float64, device=rows.device)
-    for block in torch.split(rows, _POSITIONS_PER_BLOCK, dim=2):
-        values = block if block.dtype == torch.float64 else block.float()
-        total += torch.bmm(values, values.transpose(1, 2))
+    for block in torch.split(rows, _POSITIONS_PER_BLOCK):
+        values = (block if block.dtype == torch.float64 else block.float()).unsqueeze(0)
+        total += torch.bmm(values.transpose(1, 2), values)
     result: NDArray[np.float64] = total[0].cpu().numpy()
     return result
 
 
 def square_sum(rows: Tensor) -> float:
-    """sum(f^2) over positions and channels of (1, N, M)."""
-    blocks = torch.split(rows, _POSITIONS_PER_BLOCK, dim=2)
+    """sum(f^2) over positions and channels of (M, N)."""
+    blocks = torch.split(rows.unsqueeze(0), _POSITIONS_PER_BLOCK, dim=1)
     return sum((sum_per_tile(block.double().square()).item() for block in blocks), start=0.0)

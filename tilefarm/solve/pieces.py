@@ -29,7 +29,7 @@ from tilefarm.solve.contract import (
     PieceTask,
     SolverSettings,
 )
-from tilefarm.solve.measure import check_core, core_slice, product_sum, square_sum
+from tilefarm.solve.measure import by_position, check_core, core_slice, product_sum, square_sum
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active
 from tilefarm.solve.scaling import MOST_LOWERED, left_range, seed_scale
@@ -81,9 +81,9 @@ class PieceSolver:
         return PieceSums(
             index=task.index,
             positions={name: core.shape[2] * core.shape[3] for name, core in cores.items()},
-            products={name: square * product_sum(cores[name].flatten(2)) for name in self._style},
+            products={name: square * product_sum(by_position(cores[name])) for name in self._style},
             content_errors={
-                name: square * square_sum((cores[name].float() - content[name].float()).flatten(2))
+                name: square * square_sum(by_position(cores[name].float() - content[name].float()))
                 for name in self._content
             },
             holds_graph=hold,
@@ -159,7 +159,8 @@ class PieceSolver:
         features, result = graph.features.pop(name).detach(), grad.clone()
         target = self._core(result, name, core)
         for rows, block in self._derivative(name, core, features, graph, derivatives):
-            target[:, :, rows].copy_(target[:, :, rows].float() + scale * block)
+            part = target[:, :, rows]
+            part.copy_(part.float().add_(block, alpha=float(scale)))
         return result
 
     def _derivative(
@@ -171,18 +172,18 @@ class PieceSolver:
         time: a whole layer in float32 would take more than its graph.
         """
         source = self._core(features, name, core)
+        matrix, factor = derivatives.products.get(name), derivatives.content_errors.get(name)
+        twice = None if matrix is None else 2 * torch.from_numpy(matrix).to(source.device)
         height = max(1, _POSITIONS_PER_BLOCK // source.shape[3])
         for top in range(0, source.shape[2], height):
             rows = slice(top, top + height)
-            part = source[:, :, rows].float()
-            block = torch.zeros_like(part)
-            if name in derivatives.products:
-                matrix = torch.from_numpy(derivatives.products[name]).to(part.device)
-                block += 2 * torch.matmul(matrix, part.flatten(2)).view_as(part)
-            if name in derivatives.content_errors:
-                wanted = graph.content[name][:, :, rows].float()
-                block += 2 * derivatives.content_errors[name] * (part - wanted)
-            yield rows, block
+            shape = source[:, :, rows].permute(0, 2, 3, 1).shape
+            part = by_position(source[:, :, rows]).float()
+            block = torch.zeros_like(part) if twice is None else part @ twice  # D is symmetric
+            if factor is not None:
+                wanted = by_position(graph.content[name][:, :, rows]).float()
+                block = block.add_(part - wanted, alpha=2 * factor)
+            yield rows, block.view(shape).permute(0, 3, 1, 2)
 
     def _forward(
         self, image: Tensor, core: Box, content: dict[str, Tensor], *, with_gradient: bool
