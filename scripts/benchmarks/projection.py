@@ -11,6 +11,7 @@ from scripts.benchmarks.timing import Spread
 from scripts.benchmarks.workload import default_job
 from tilefarm.geometry import Size
 from tilefarm.plan.build import build_plan
+from tilefarm.settings import CORES
 from tilefarm.solve.contract import Precision
 
 PRINT = Size(6000, 4500)
@@ -42,10 +43,13 @@ class Projection(Record):
 
 
 def project(evaluations: Sequence[Evaluation], size: Size = PRINT) -> list[Projection]:
-    """The plan's pixels times the seconds per pixel of crops, in the precision of the exact steps."""
+    """The plan's pixels times the seconds per pixel of crops, in the precision of the exact steps.
+
+    With the largest pieces, which `tiles.size: auto` takes where two workers would have room for them.
+    """
     precision = next(record.precision for record in evaluations if record.way == EXACT)
     by_way = {record.way: record for record in evaluations if record.precision == precision}
-    plan = build_plan(default_job(size), size, [size])
+    plan = build_plan(default_job(size), size, [size], CORES[0])
     pieces = sum(level.evaluated_pixels for level in plan.levels if level.pieces)
     whole = sum(level.evaluated_pixels for level in plan.levels if not level.pieces)
     tiled, untiled = by_way[EXACT], by_way[UNTILED]

@@ -1,4 +1,4 @@
-"""One exact evaluation by one Ray worker against two, each with one thread."""
+"""One exact evaluation by one Ray worker, by two, and by one of two threads."""
 
 from __future__ import annotations
 
@@ -13,29 +13,37 @@ from scripts.benchmarks.workload import cut, make_workload
 from tilefarm.execute.protocol import Keep
 from tilefarm.solve.contract import Precision
 
-WORKERS = (1, 2)
+LAYOUTS = {"one worker": (1, 1), "two workers": (2, 1), "two threads": (1, 2)}
+"""Workers and threads of each."""
 
 
 @dataclass(frozen=True)
 class Scaling(Record):
-    """The same evaluation by one worker and by two."""
+    """The same evaluation by one worker, by two, and by one with twice the threads."""
 
     width: int
     height: int
     pieces: int
     precision: Precision
     one_worker_seconds: Spread
+    """Of one thread, like the two workers."""
     two_workers_seconds: Spread
+    two_threads_seconds: Spread
+    """Of one worker."""
     speedup: Spread
     """One worker's time over two workers'; 2 is the most, and needs two free cores."""
+    threads_speedup: Spread
+    """One thread's time over two threads'."""
 
     def rows(self) -> list[Row]:
-        """Both times and their ratio."""
+        """The times and their ratios."""
         note = f"{self.width}x{self.height}, {self.pieces} pieces, {self.precision}"
         return [
             Row("1 worker of 1 thread", self.one_worker_seconds, "s", note),
             Row("2 workers of 1 thread", self.two_workers_seconds, "s", note),
-            Row("speedup", self.speedup, "x"),
+            Row("1 worker of 2 threads", self.two_threads_seconds, "s", note),
+            Row("speedup by the second worker", self.speedup, "x"),
+            Row("speedup by the second thread", self.threads_speedup, "x"),
         ]
 
 
@@ -46,21 +54,22 @@ def measure_scaling(bench: Bench) -> list[Scaling]:
 
     size, precision = bench.scale.picture, bench.machine.fast_precision
     pieces = cut(size, bench.scale.core)
-    cluster.start_local(sum(WORKERS), "cpu")
+    layouts = {name: cluster.Layout(*layout, gpus=0) for name, layout in LAYOUTS.items()}
+    cluster.start_local(sum(layout.workers * layout.threads for layout in layouts.values()), "cpu")
     try:
-        farms = [
-            RayExecutor(cluster.make_worker, bench.weights, cluster.Layout(count, 1, 0)) for count in WORKERS
-        ]
-        workload = make_workload(bench.folder, farms[0], precision, size)
+        farms = {
+            name: RayExecutor(cluster.make_worker, bench.weights, layout) for name, layout in layouts.items()
+        }
+        workload = make_workload(bench.folder, farms["one worker"], precision, size)
         works: dict[str, Callable[[], object]] = {}
-        for count, farm in zip(WORKERS, farms, strict=True):
+        for name, farm in farms.items():
             evaluate = workload.evaluator(farm, pieces, Keep(graphs=0, contents=len(pieces)))
-            works[str(count)] = partial(evaluate, workload.point, workload.gradient)
+            works[name] = partial(evaluate, workload.point, workload.gradient)
             evaluate(workload.point, workload.gradient)  # the first time also computes the content's features
         seconds = alternate(bench.scale.rounds, works)
     finally:
         cluster.leave()
-    one, two = (seconds[str(count)] for count in WORKERS)
+    one, two, threads = (seconds[name] for name in LAYOUTS)
     record = Scaling(
         width=size.width,
         height=size.height,
@@ -68,6 +77,8 @@ def measure_scaling(bench: Bench) -> list[Scaling]:
         precision=precision,
         one_worker_seconds=Spread.of(one),
         two_workers_seconds=Spread.of(two),
+        two_threads_seconds=Spread.of(threads),
         speedup=ratios(one, two),
+        threads_speedup=ratios(one, threads),
     )
     return [record]

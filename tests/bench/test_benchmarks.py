@@ -151,7 +151,8 @@ KEYS = {
         *("seconds", "block_seconds", "time_ratio", "gradient_difference"),
     },
     "scaling": {
-        *("width", "height", "pieces", "precision", "one_worker_seconds", "two_workers_seconds", "speedup"),
+        *("width", "height", "pieces", "precision", "one_worker_seconds", "two_workers_seconds"),
+        *("two_threads_seconds", "speedup", "threads_speedup"),
     },
     "memory": {
         *("width", "height", "pieces", "precision", "graphs_kept", "contents_kept"),

@@ -119,8 +119,7 @@ class WholeEvaluator:
             box = self._picture.pieces[part.index].crop
             pixels = open_raw(gradient, size, "r+")
             pixels[box.top : box.bottom, box.left : box.right] += part.gradient
-            pixels.flush()
-            del pixels
+            del pixels  # opened anew so that no more than a crop stays mapped; the optimizer syncs the file
             self._on_piece(count + part.index + 1, 2 * count)
 
     def _tasks(self, point: Path, graphs: set[int], contents: set[int]) -> Iterator[PieceTask]:
