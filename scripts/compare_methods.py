@@ -41,6 +41,7 @@ from tilefarm.settings import solver_settings
 from tilefarm.solve.contract import Losses
 from tilefarm.solve.weights import load_weights
 from tilefarm.spec.load import load_job
+from tilefarm.spec.values import USUAL_TILE
 from tilefarm.targets import load_targets
 
 METHODS = {
@@ -85,7 +86,8 @@ def _render(job_file: Path, method: str, overrides: Sequence[str]) -> Result:
     assert started is not None
     prepared = prepare(job).with_core(started.core)
     factors = {kept.level: kept.work_factor for kept in forecast(prepared, timed=False).kept}
-    cut = [level for level in prepared.plan.levels if level.pieces or not level.grid.is_whole]
+    whole = min(job.tiles.side, USUAL_TILE)  # of the exact method, so that all methods' levels are the same
+    cut = [level for level in prepared.plan.levels if max(level.size.width, level.size.height) > whole]
     work = sum(level.evaluated_pixels * factors.get(level.index, 1.0) for level in cut)
     record = read_summary(run) or {}
     seconds = sum(record["levels"][level.index]["seconds"] for level in cut)

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.prepared import prepared_job
-from tilefarm.forecast import forecast, work_factor
+from tilefarm.forecast import KeptPieces, busiest_pixels, forecast, work_factor
 
 GIB = 2**30
 
@@ -52,3 +52,15 @@ def test_less_memory_means_more_work_until_it_is_too_little() -> None:
     none = forecast(prepared_job(1600, workers=1, precision="float32", memory="1GiB"), timed=True)
     assert none.shortage is not None
     assert "need" in none.shortage
+
+
+def test_the_busiest_worker_has_as_many_pieces_as_any_and_idle_ones_do_not_help() -> None:
+    plan = prepared_job(6000, "auto").with_core(1536).plan
+    kept = tuple(
+        KeptPieces(level, pieces, 0, 0, 0, 1.5) for level, pieces in ((2, 1), (3, 4), (4, 4), (5, 12))
+    )
+    work = [level.evaluated_pixels for level in plan.levels]
+    assert busiest_pixels(plan, kept, 1) == work[0] + work[1] + 1.5 * sum(work[2:])
+    assert busiest_pixels(plan, kept, 5) == pytest.approx(
+        work[0] + work[1] + 1.5 * (work[2] + work[3] / 4 + work[4] / 4 + work[5] * 3 / 12)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,18 +80,22 @@ def forecast(prepared: Prepared, timed: bool) -> Forecast:
     kept = tuple(_kept(prepared, level, workers, precision) for level in exact)
     seconds = None
     if calibration is not None:
-        extra = sum(
-            level.evaluated_pixels * (pieces.work_factor - 1)
-            for level, pieces in zip(exact, kept, strict=True)
-        )
-        pixels = prepared.plan.evaluated_pixels + extra
-        speed = sum(worker.threads for worker in workers) / calibration.worker.threads
-        if calibration.worker.gpu_bytes is not None:
-            speed = len(workers)
+        pixels = busiest_pixels(prepared.plan, kept, len(workers))
+        on_gpu = calibration.worker.gpu_bytes is not None
+        speed = 1 if on_gpu else workers[0].threads / calibration.worker.threads
         seconds = pixels / 1e6 * calibration.seconds_per_megapixel_step / speed
     required = estimate(prepared, precision)
     worker_bytes = required.worker_bytes + max((pieces.bytes_per_worker for pieces in kept), default=0)
     return Forecast(prepared.plan, required, len(workers), kept, worker_bytes, calibration, seconds, shortage)
+
+
+def busiest_pixels(plan: RenderPlan, kept: Sequence[KeptPieces], workers: int) -> float:
+    """Pixels that the worker with the most tiles or pieces of every level sends through the network."""
+    factors = {pieces.level: pieces.work_factor for pieces in kept}
+    return sum(
+        level.evaluated_pixels * factors.get(level.index, 1.0) * -(-level.units // workers) / level.units
+        for level in plan.levels
+    )
 
 
 def work_factor(pieces: int, contents: int, graphs: int) -> float:

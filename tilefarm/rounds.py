@@ -1,4 +1,4 @@
-"""One round of a level: every tile solved once, durable one by one, then blended."""
+"""One round of a level: every tile solved once, durable batch by batch, then blended."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Round:
                     f"tile {solution.index} came back with values that are not finite numbers"
                 )
         tools = self._tools
-        crcs = self._store.write_all({solution.index: solution.image for solution in batch.solutions})
+        crcs = self._store.write({solution.index: solution.image for solution in batch.solutions})
         lines = [
             TileDone(
                 level=self._level.index,

@@ -18,7 +18,7 @@ from torch import Tensor
 from tilefarm.geometry import Box, Size
 from tilefarm.plan.halo import Piece, receptive_field
 from tilefarm.solve.contract import Derivatives, LevelTargets, Picture, SolverSettings
-from tilefarm.solve.measure import by_position, core_slice, product_sum, square_sum
+from tilefarm.solve.measure import by_position, core_slice, difference_sum, product_sum
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active
 from tilefarm.solve.whole import WholeSums, derivatives, whole_losses
@@ -112,7 +112,7 @@ class BlockMethod:
                     sums.products[name] = sums.products.get(name, 0.0) + product_sum(inner)
                 if name in self._content:
                     wanted = by_position(self._inner(content[name], name, piece))
-                    error = square_sum(inner.float() - wanted.float())
+                    error = difference_sum(inner, wanted)
                     sums.content_errors[name] = sums.content_errors.get(name, 0.0) + error
         return sums
 

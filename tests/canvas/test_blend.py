@@ -59,7 +59,7 @@ def blended(grid: Grid, tiles: Iterable[tuple[int, Picture]], before: bytes | No
             canvas.write_bytes(before)
         with TileStore(Path(folder) / "tiles", grid.tile, grid.tiles) as store:
             for index, tile in tiles:
-                store.write(index, tile)
+                store.write({index: tile})
             crc = blend(store, grid, canvas)
         data = canvas.read_bytes()
     assert crc == zlib.crc32(data)
@@ -168,7 +168,7 @@ blend(Stopping(Path(sys.argv[1]), grid.tile, grid.tiles), grid, Path(sys.argv[2]
     canvas.write_bytes(b"\xff" * raw_bytes(grid.level))
     with TileStore(slots, grid.tile, grid.tiles) as store:
         for index, tile in enumerate(tiles):
-            store.write(index, tile)
+            store.write({index: tile})
         with subprocess.Popen(
             [sys.executable, "-c", program, str(slots), str(canvas)],
             stdin=subprocess.PIPE,
@@ -206,7 +206,7 @@ def test_each_band_is_written_once_and_complete(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(TileStore, "read", read)
     with TileStore(tmp_path / "tiles", grid.tile, grid.tiles) as store:
         for index, tile in enumerate(tiles):
-            store.write(index, tile)
+            store.write({index: tile})
         blend(store, grid, canvas)
     assert [rows for rows, _ in itertools.groupby(seen)] == [stop for _, stop, _ in _shifted(grid)]
 

@@ -28,7 +28,7 @@ def tile(seed: int, size: Size = TILE) -> NDArray[np.float32]:
 def test_slots_lie_one_after_the_other_as_plain_floats(tmp_path: Path) -> None:
     with TileStore(tmp_path / "tiles", TILE, 3) as store:
         for index in (2, 0, 1):
-            assert store.write(index, tile(index)) == zlib.crc32(tile(index).astype("<f4").tobytes())
+            assert store.write({index: tile(index)})[index] == zlib.crc32(tile(index).astype("<f4").tobytes())
     assert (tmp_path / "tiles").stat().st_size == 3 * TILE_BYTES
     np.testing.assert_array_equal(
         np.fromfile(tmp_path / "tiles", "<f4").reshape(3, 4, 5, 3), [tile(0), tile(1), tile(2)]
@@ -37,7 +37,7 @@ def test_slots_lie_one_after_the_other_as_plain_floats(tmp_path: Path) -> None:
 
 def test_slots_survive_reopening(tmp_path: Path) -> None:
     with TileStore(tmp_path / "tiles", TILE, 2) as store:
-        crcs = [store.write(index, tile(index)) for index in range(2)]
+        crcs = [store.write({index: tile(index)})[index] for index in range(2)]
     with TileStore(tmp_path / "tiles", TILE, 2) as store:
         for index in range(2):
             assert store.holds(index, crcs[index])
@@ -48,8 +48,8 @@ def test_slots_survive_reopening(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("start", "stop"), [(0, 4), (0, 1), (1, 3), (3, 4)])
 def test_rows_of_a_tile(tmp_path: Path, start: int, stop: int) -> None:
     with TileStore(tmp_path / "tiles", TILE, 2) as store:
-        store.write(0, tile(0))
-        store.write(1, tile(1))
+        store.write({0: tile(0)})
+        store.write({1: tile(1)})
         np.testing.assert_array_equal(store.read(1, start, stop), tile(1)[start:stop])
 
 
@@ -60,7 +60,7 @@ def test_a_flipped_bit_is_found_in_its_slot_and_no_other(
 ) -> None:
     path = tmp_path / "tiles"
     with TileStore(path, TILE, 3) as store:
-        crcs = [store.write(number, tile(number)) for number in range(3)]
+        crcs = [store.write({number: tile(number)})[number] for number in range(3)]
         data = bytearray(path.read_bytes())
         data[index * TILE_BYTES + byte] ^= 1 << bit
         path.write_bytes(data)
@@ -69,7 +69,7 @@ def test_a_flipped_bit_is_found_in_its_slot_and_no_other(
 
 def test_a_file_that_lost_its_end_has_lost_that_slot_alone(tmp_path: Path) -> None:
     with TileStore(tmp_path / "tiles", TILE, 2) as store:
-        crcs = [store.write(index, tile(index)) for index in range(2)]
+        crcs = [store.write({index: tile(index)})[index] for index in range(2)]
     os.truncate(tmp_path / "tiles", 2 * TILE_BYTES - 1)
     with TileStore(tmp_path / "tiles", TILE, 2) as store:
         assert [store.holds(index, crcs[index]) for index in range(2)] == [True, False]
@@ -82,7 +82,7 @@ def test_pixels_are_durable_before_their_checksum_is_known(
     path = tmp_path / "tiles"
     monkeypatch.setattr(os, "fdatasync", lambda descriptor: synced.append(path.read_bytes()))
     with TileStore(path, TILE, 1) as store:
-        store.write(0, tile(0))
+        store.write({0: tile(0)})
     assert synced == [tile(0).tobytes()]
 
 
@@ -93,7 +93,7 @@ def test_tiles_that_are_written_together_are_waited_for_once(
     path = tmp_path / "tiles"
     monkeypatch.setattr(os, "fdatasync", lambda descriptor: synced.append(path.read_bytes()))
     with TileStore(path, TILE, 3) as store:
-        crcs = store.write_all({2: tile(2), 0: tile(0)})
+        crcs = store.write({2: tile(2), 0: tile(0)})
     assert crcs == {index: zlib.crc32(tile(index).tobytes()) for index in (0, 2)}
     assert synced == [tile(0).tobytes() + bytes(TILE_BYTES) + tile(2).tobytes()]
 
@@ -102,7 +102,7 @@ def test_a_system_that_writes_a_little_at_a_time(tmp_path: Path, monkeypatch: py
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda file, data, offset: real(file, bytes(data[:7]), offset))
     with TileStore(tmp_path / "tiles", TILE, 2) as store:
-        crc = store.write(1, tile(1))
+        crc = store.write({1: tile(1)})[1]
         assert store.holds(1, crc)
 
 
@@ -110,23 +110,23 @@ def test_a_system_that_writes_a_little_at_a_time(tmp_path: Path, monkeypatch: py
 def test_a_slot_that_does_not_exist_is_refused(tmp_path: Path, index: int) -> None:
     with TileStore(tmp_path / "tiles", TILE, 2) as store:
         with pytest.raises(IndexError, match=f"tile {index} of 2"):
-            store.write(index, tile(0))
+            store.write({index: tile(0)})
         with pytest.raises(IndexError, match=f"tile {index} of 2"):
             store.read(index)
 
 
 def test_a_tile_of_another_shape_is_refused_and_harms_nothing(tmp_path: Path) -> None:
     with TileStore(tmp_path / "tiles", TILE, 1) as store:
-        crc = store.write(0, tile(0))
+        crc = store.write({0: tile(0)})[0]
         with pytest.raises(ValueError, match=r"tile 0 must have shape \(4, 5, 3\), got \(5, 4, 3\)"):
-            store.write(0, tile(1, Size(4, 5)))
+            store.write({0: tile(1, Size(4, 5))})
         assert store.holds(0, crc)
 
 
 def test_views_and_transposed_tiles_are_stored_by_their_values(tmp_path: Path) -> None:
     turned = tile(0, Size(4, 5)).swapaxes(0, 1)
     with TileStore(tmp_path / "tiles", TILE, 1) as store:
-        store.write(0, turned)
+        store.write({0: turned})
         np.testing.assert_array_equal(store.read(0), turned)
 
 

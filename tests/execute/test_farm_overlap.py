@@ -66,8 +66,9 @@ def test_the_next_tile_is_begun_while_a_result_is_sent(tmp_path: Path) -> None:
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
     try:
         farm = RayExecutor(make_worker_in(tmp_path, 4), WEIGHTS, cluster.Layout(1, 1, 0))
-        done = farm.solve(SETTINGS, TARGETS, map(batch, range(5)), ignore)
+        done = list(farm.solve(SETTINGS, TARGETS, map(batch, range(5)), ignore))
         assert sorted(cast(Any, one.solutions) for one in done) == [0, 1, 2, 3, 4]
+        assert [one.attempts for one in done] == [1] * 5, "a result that waits in vain is a failure"
         farm.close()
     finally:
         ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]

@@ -184,3 +184,14 @@ def test_any_plan_covers_its_picture(
         solves += columns * rows * steps[0]
         pixels += columns * rows * level.grid.tile.pixels * steps[0] * steps[1]
     assert (plan.tiles, plan.evaluated_pixels) == (solves, pixels)
+
+
+def test_exact_levels_are_whole_up_to_the_usual_tile_and_shared_where_auto_leaves_the_size_open(
+    make_job: MakeJob,
+) -> None:
+    fixed = make_job({"width": 6000}, method="exact", tiles={"size": 2048})
+    counts = [len(level.pieces) for level in build_plan(fixed, Size(6000, 4500), [STYLE]).levels]
+    assert counts == [0, 0, 1, 1, 4, 9], "188, 375, 750, 1500, 3000, 6000"
+    auto = make_job({"width": 6000}, method="exact")
+    counts = [len(level.pieces) for level in build_plan(auto, Size(6000, 4500), [STYLE], 2048).levels]
+    assert counts == [0, 0, 1, 4, 4, 9], "1500 by pieces of 1024"

@@ -208,15 +208,14 @@ def test_a_piece_s_gradient_that_leaves_the_range_is_formed_again(
     assert exaggerated.calls == 6
 
 
-def test_a_gradient_that_never_fits_is_an_error_that_names_the_precision(
+def test_a_gradient_that_never_fits_is_told_at_the_start_or_handed_back(
     network: FeatureNetwork, targets: LevelTargets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (objective, pieces):
         monkeypatch.setattr(module, "seed_scale", Exaggerated(99))
     with pytest.raises(TilefarmError, match=r"tile 7 .*precision float16.*set compute.precision to float32"):
         solve_tiles(network, SETTINGS, targets, [TileTask(7, IMAGE, CONTENT, 1)])
-    with pytest.raises(TilefarmError, match=r"piece 0 .*precision float16.*set compute.precision to float32"):
-        tiled(network, SETTINGS, targets, IMAGE, CONTENT, WHOLE)
+    assert not np.isfinite(tiled(network, SETTINGS, targets, IMAGE, CONTENT, WHOLE)[1]).all()
 
 
 def test_derivatives_that_are_not_finite_are_handed_back_for_the_optimizer_to_notice(

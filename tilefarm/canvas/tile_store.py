@@ -32,11 +32,7 @@ class TileStore:
         reserve(path, count * self._slot_bytes)
         self._descriptor = os.open(path, os.O_RDWR)
 
-    def write(self, index: int, picture: NDArray[np.float32]) -> int:
-        """Put a tile into its slot, durably, and return the CRC-32 of its bytes."""
-        return self.write_all({index: picture})[index]
-
-    def write_all(self, pictures: Mapping[int, NDArray[np.float32]]) -> dict[int, int]:
+    def write(self, pictures: Mapping[int, NDArray[np.float32]]) -> dict[int, int]:
         """Put tiles into their slots, wait once until all are durable, and return their CRC-32 by slot."""
         crcs = {index: self._put(index, picture) for index, picture in pictures.items()}
         os.fdatasync(self._descriptor) if hasattr(os, "fdatasync") else os.fsync(self._descriptor)

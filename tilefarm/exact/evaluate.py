@@ -26,7 +26,7 @@ from tilefarm.solve.whole import WholeSums, derivatives, whole_losses
 
 
 class _StateLostError(Exception):
-    """A worker restarted and no longer has what it kept: the pass is done again with everything sent."""
+    """A worker no longer has what it kept: the pass is done again with everything sent."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ otherwise than the whole picture's."""
 
 
 LARGEST_PIXELS = 1024 * 768
-"""What is evaluated untiled: about 2 GiB in float32."""
+"""What is evaluated untiled: about 1.1 GiB in float32."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from tilefarm.errors import IncompleteError, TileFailedError
+from tilefarm.errors import IncompleteError, ResourceError, TileFailedError
 from tilefarm.execute.protocol import MAX_ATTEMPTS
 
 IN_FLIGHT = 2
@@ -31,10 +31,15 @@ _Item = TypeVar("_Item")
 class _Work(Generic[_Item]):
     item: _Item
     failed_on: list[int] = field(default_factory=list)
-    given_out: int = 0
-    """When it was last given to a worker, counted in calls."""
     life: int = 0
-    """How often that worker had died by then."""
+    """How often the worker that it was last given to had died by then."""
+    alone: bool = False
+    """Whether a worker died that had it: it gets one that has nothing else, so that it shows which it was."""
+
+    @property
+    def load(self) -> int:
+        """What it counts among the calls that a worker may have."""
+        return IN_FLIGHT if self.alone else 1
 
 
 class Dispatcher(Generic[_Item]):
@@ -65,7 +70,6 @@ class Dispatcher(Generic[_Item]):
         self._name = name
         self._again: deque[_Work[_Item]] = deque()
         self._running: dict[Any, tuple[_Work[_Item], int]] = {}
-        self._calls = 0
         self._deaths = [0] * len(actors)
         self._probes: dict[Any, int] = {}
         self._asked: dict[Any, int] = {}
@@ -75,13 +79,14 @@ class Dispatcher(Generic[_Item]):
         """Every item, its result and its number of attempts, in the order in which they are finished.
 
         Whoever takes a result may be slow with it: the worker that it came from has its next work by then.
-        Raises TileFailedError for an item that failed `MAX_ATTEMPTS` times and IncompleteError when no
+        Raises TileFailedError for an item that failed `MAX_ATTEMPTS` times (ResourceError where it was
+        for want of memory) and IncompleteError when no
         worker is left.
         """
         source = iter(items)
         self._fill(source)
         while self._running or self._again:
-            ready, _ = ray.wait([*self._running, *self._probes, *self._asked], timeout=POLL_SECONDS)
+            ready, _ = ray.wait([*self._asked, *self._probes, *self._running], timeout=POLL_SECONDS)
             if not ready:
                 self._ask_all()
             for reference in ready:
@@ -110,9 +115,9 @@ class Dispatcher(Generic[_Item]):
     def _fill(self, source: Iterator[_Item]) -> None:
         """Give work to the workers that are up until each has `IN_FLIGHT` calls or there is no more."""
         load = {index: 0 for index in range(len(self._actors)) if index not in self._down_since}
-        for _, worker in self._running.values():
+        for work, worker in self._running.values():
             if worker in load:
-                load[worker] += 1
+                load[worker] += work.load
         while load and min(load.values()) < IN_FLIGHT:
             if self._again:
                 work = self._again.popleft()
@@ -126,31 +131,25 @@ class Dispatcher(Generic[_Item]):
             if self._home is not None:
                 home = self._home(work.item) % len(self._actors)
                 if home in load and home not in work.failed_on:
-                    if load[home] >= IN_FLIGHT:
-                        self._again.appendleft(work)
-                        return
                     worker = home
-            self._calls += 1
-            work.given_out = self._calls
+            if load[worker] + work.load > IN_FLIGHT:
+                self._again.appendleft(work)
+                return
             work.life = self._deaths[worker]
             self._running[self._call(self._actors[worker], work.item)] = (work, worker)
-            load[worker] += 1
+            load[worker] += work.load
 
     def _failed(self, work: _Work[_Item], worker: int, error: RayError) -> None:
-        if isinstance(error, RayTaskError):
-            self._blame(work, worker, error)
-        elif work.life == self._deaths[worker]:  # the process is gone: its oldest call was the one that ran
-            self._deaths[worker] += 1  # what waited behind it fails too, some of it later, without blame
-            queue = [other for other, owner in self._running.values() if owner == worker]
-            self._blame(min([work, *queue], key=lambda each: each.given_out), worker, error)
+        work.alone = not isinstance(error, RayTaskError)
+        if work.alone and work.life == self._deaths[worker]:  # the first to tell that the process is gone
+            self._deaths[worker] += 1
             self._down_since[worker] = time.monotonic()
             self._probe(worker)
         self._again.append(work)
-
-    def _blame(self, work: _Work[_Item], worker: int, error: RayError) -> None:
         work.failed_on.append(worker)
         if len(work.failed_on) >= MAX_ATTEMPTS:
-            raise TileFailedError(
+            kind = ResourceError if isinstance(error, ResourceError) else TileFailedError
+            raise kind(
                 f"{self._name(work.item)} failed {MAX_ATTEMPTS} times, the last time with: {last_line(error)}"
             ) from error
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TypeVar
 
-from tilefarm.errors import StoppedError, TileFailedError, TilefarmError
+from tilefarm.errors import ResourceError, StoppedError, TileFailedError, TilefarmError
 from tilefarm.execute.protocol import MAX_ATTEMPTS, Batch, BatchDone, Keep, Progress, Worker, WorkerInfo
 from tilefarm.solve.contract import (
     Derivatives,
@@ -97,7 +97,7 @@ def _attempt(what: str, work: Callable[[], _Result]) -> tuple[_Result, int]:
     for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
             return work(), attempt
-        except StoppedError:
+        except (StoppedError, ResourceError):  # the same worker will not have more memory next time
             raise
         except (RuntimeError, MemoryError, ArithmeticError, TilefarmError) as error:
             failure = error

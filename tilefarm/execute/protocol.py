@@ -142,7 +142,8 @@ class Executor(Protocol):
         """Pass 1 of the exact method, in the order of the pieces.
 
         A piece always goes to the same worker while that lives, since the worker keeps its content features
-        and its graph; another one, or the same after a restart, answers MissingState.
+        and its graph; another one, or the same after a restart or a shortage of memory, answers
+        MissingState.
         """
 
     def piece_gradients(

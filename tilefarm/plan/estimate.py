@@ -18,7 +18,7 @@ _POOL_INDEX = 1
 WORKER_BASE_BYTES = 900 * 2**20
 """A worker before its first tile: interpreter, torch, Ray's client and the weights."""
 DRIVER_BYTES = 400 * 2**20
-"""The driver with Ray's client, one band of the canvas and the tiles in flight."""
+"""The driver with Ray's client, one strip of the canvas and the tiles in flight."""
 
 
 @dataclass(frozen=True)

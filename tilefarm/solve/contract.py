@@ -204,6 +204,7 @@ class PieceGradient:
 
 @dataclass(frozen=True)
 class MissingState:
-    """A worker was asked to use what it has not kept, because it restarted: send crop and content."""
+    """A worker was asked to use what it does not have, since it restarted or ran out of memory:
+    send crop and content."""
 
     index: int

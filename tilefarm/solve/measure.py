@@ -112,5 +112,14 @@ def product_sum(rows: Tensor) -> NDArray[np.float64]:
 
 def square_sum(rows: Tensor) -> float:
     """sum(f^2) over positions and channels of (M, N)."""
-    blocks = torch.split(rows.unsqueeze(0), _POSITIONS_PER_BLOCK, dim=1)
-    return sum((sum_per_tile(block.double().square()).item() for block in blocks), start=0.0)
+    return sum((_squares(block.double()) for block in torch.split(rows, _POSITIONS_PER_BLOCK)), start=0.0)
+
+
+def difference_sum(rows: Tensor, others: Tensor) -> float:
+    """sum((f - p)^2) over positions and channels of two (M, N)."""
+    pairs = zip(*(torch.split(each, _POSITIONS_PER_BLOCK) for each in (rows, others)), strict=True)
+    return sum((_squares((mine.float() - theirs.float()).double()) for mine, theirs in pairs), start=0.0)
+
+
+def _squares(block: Tensor) -> float:
+    return float(sum_per_tile(block.square().unsqueeze(0)))

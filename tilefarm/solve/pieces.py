@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tilefarm.errors import TilefarmError
 from tilefarm.geometry import Box
 from tilefarm.plan.halo import receptive_field
 from tilefarm.solve.contract import (
@@ -29,7 +28,7 @@ from tilefarm.solve.contract import (
     PieceTask,
     SolverSettings,
 )
-from tilefarm.solve.measure import by_position, check_core, core_slice, product_sum, square_sum
+from tilefarm.solve.measure import by_position, check_core, core_slice, difference_sum, product_sum
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active
 from tilefarm.solve.scaling import MOST_LOWERED, left_range, seed_scale
@@ -83,7 +82,7 @@ class PieceSolver:
             positions={name: core.shape[2] * core.shape[3] for name, core in cores.items()},
             products={name: square * product_sum(by_position(cores[name])) for name in self._style},
             content_errors={
-                name: square * square_sum(by_position(cores[name].float() - content[name].float()))
+                name: square * difference_sum(by_position(cores[name]), by_position(content[name]))
                 for name in self._content
             },
             holds_graph=hold,
@@ -103,19 +102,19 @@ class PieceSolver:
         return PieceGradient(task.index, np.ascontiguousarray(pixels))
 
     def _scaled_gradient(self, task: PieceTask, graph: _Graph, derivatives: Derivatives) -> Tensor:
-        """The gradient with respect to the crop's pixels, (1, 3, H, W), by way of derivatives in range."""
+        """The gradient with respect to the crop's pixels, (1, 3, H, W), by way of derivatives in range.
+
+        Where it still is not finite, it is returned as it is: the optimizer takes such a step back.
+        """
         largest = self._largest_derivative(task.core, graph, derivatives)
         lowered = torch.zeros_like(largest, dtype=torch.int32)
         for _ in range(1 + MOST_LOWERED):
-            gradient = self._carry_back(task.core, graph, derivatives, seed_scale(largest, lowered))
+            gradient = self._carry_back(task.core, graph, derivatives, float(seed_scale(largest, lowered)))
             if not bool(left_range(largest, gradient)):
-                return gradient
+                break
             lowered += 1
             graph = self._forward(graph.image, task.core, graph.content, with_gradient=True)
-        raise TilefarmError(
-            f"the gradient of piece {task.index} is not a finite number (precision "
-            f"{self._settings.precision}): set compute.precision to float32"
-        )
+        return gradient
 
     def _largest_derivative(self, core: Box, graph: _Graph, derivatives: Derivatives) -> Tensor:
         """The largest number of all layers' `_derivative`, (1,); 0 where nothing needs scaling."""
@@ -126,7 +125,7 @@ class PieceSolver:
                     largest = torch.maximum(largest, block.abs().amax())
         return largest
 
-    def _carry_back(self, core: Box, graph: _Graph, derivatives: Derivatives, scale: Tensor) -> Tensor:
+    def _carry_back(self, core: Box, graph: _Graph, derivatives: Derivatives, scale: float) -> Tensor:
         """The gradient with respect to the crop's pixels, (1, 3, H, W); the graph is used up."""
         *others, deepest = graph.features
         hooks = []
@@ -149,7 +148,7 @@ class PieceSolver:
         core: Box,
         graph: _Graph,
         derivatives: Derivatives,
-        scale: Tensor,
+        scale: float,
         grad: Tensor,
     ) -> Tensor:
         """`grad` (1, N, H, W) plus `scale` times the layer's own derivative.
@@ -160,7 +159,7 @@ class PieceSolver:
         target = self._core(result, name, core)
         for rows, block in self._derivative(name, core, features, graph, derivatives):
             part = target[:, :, rows]
-            part.copy_(part.float().add_(block, alpha=float(scale)))
+            part.copy_(part.float().add_(block, alpha=scale))
         return result
 
     def _derivative(

@@ -135,7 +135,7 @@ class Tiles(Section):
 
     @property
     def side(self) -> int:
-        """Pixels of a tile, and the longest side of a level that is solved whole."""
+        """Pixels of a tile, and the longest side of a level that is solved whole (`exact`: at most 512)."""
         return USUAL_TILE if self.size == "auto" else self.size
 
 
