@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from ray.exceptions import RayError
 
+from tilefarm.errors import TileFailedError
 from tilefarm.execute.dispatch import IN_FLIGHT, Dispatcher
 
 ITEMS = 12
@@ -123,3 +124,50 @@ def test_a_worker_that_dies_over_a_question_has_its_work_still() -> None:
     dispatcher = Dispatcher[int]([Actor(0)], Actor.work, str, ask=dies, tell=told.append)
     assert [item for item, _, _ in dispatcher.run(range(ITEMS))] == list(range(ITEMS))
     assert told == []
+
+
+FATAL = 5
+DELIVERED: list[Call] = []
+
+
+@dataclass(eq=False)
+class Mortal(Actor):
+    """Its process dies of one item, and with it all that it has at that time. It is restarted at once."""
+
+    @property
+    def alive(self) -> Mortal:
+        return self
+
+    def remote(self) -> Call:
+        return Call(self, "up")
+
+    def work(self, item: int) -> Call:
+        call = super().work(item)
+        unfinished = [each for each in self.calls if each.error is None and each not in DELIVERED]
+        if any(each.value == FATAL for each in unfinished):
+            for each in unfinished:
+                each.error = RayError("gone")
+        return call
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_kills_workers_stops_the_run_and_not_what_was_beside_it(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Delivering(StandInForRay):
+        def get(self, call: Call) -> object:
+            DELIVERED.append(call)
+            return super().get(call)
+
+    monkeypatch.setattr("tilefarm.execute.dispatch.ray", Delivering())
+    actors = [Mortal(number) for number in range(workers)]
+    attempts: dict[int, int] = {}
+
+    def run() -> None:
+        for item, _, count in Dispatcher[int](actors, Mortal.work, str).run(range(ITEMS)):
+            attempts[item] = count
+
+    with pytest.raises(TileFailedError, match=rf"^{FATAL} failed 3 times"):
+        run()
+    assert set(range(FATAL)) <= set(attempts), "what was in flight with it the first time was done alone"
+    assert max(attempts.values()) <= 2
