@@ -23,6 +23,8 @@ _BFLOAT16_CAPABILITY = (8, 0)
 _WORTHWHILE_GAIN = 1.2
 """Of speed: for less, bfloat16's rounding is not accepted."""
 _TIMED_RUNS = 4
+_TURNS = 4
+"""In which both are timed: other programs may disturb some of them."""
 
 
 def resolve_device(name: str) -> str:
@@ -58,8 +60,9 @@ def fast_precision(device: str) -> Precision:
         return "bfloat16" if fast else "float32"
     if not _cpu_multiplies_bfloat16():  # emulated, it would be slower
         return "float32"
-    gain = convolution_seconds("float32") / convolution_seconds("bfloat16")
-    return "bfloat16" if gain >= _WORTHWHILE_GAIN else "float32"
+    turns = [(convolution_seconds("float32"), convolution_seconds("bfloat16")) for _ in range(_TURNS)]
+    exact, low = (min(seconds) for seconds in zip(*turns, strict=True))
+    return "bfloat16" if exact / low >= _WORTHWHILE_GAIN else "float32"
 
 
 def convolution_seconds(precision: Precision) -> float:
