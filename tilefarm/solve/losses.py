@@ -9,6 +9,8 @@ not depend on the number of threads.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 
@@ -24,8 +26,31 @@ def gram(features: Tensor) -> Tensor:
     The division by the number of positions M = H W is not in the paper. It makes G independent of
     the resolution, so that one target serves pictures of any size.
     """
-    rows = features.to(accumulation_dtype(features.dtype)).flatten(2)
-    return torch.bmm(rows, rows.transpose(1, 2)) / rows.shape[2]
+    return cast(Tensor, _Gram.apply(features))
+
+
+class _Gram(torch.autograd.Function):
+    """Autograd's own would keep a float32 copy of the features, and multiply twice on its way back."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.save_for_backward(features)
+        rows = _rows(features)
+        return torch.bmm(rows.transpose(1, 2), rows) / rows.shape[1]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (grad,), (features,) = grads, ctx.saved_tensors
+        batch, channels, height, width = features.shape
+        rows = _rows(features)
+        back = torch.bmm(rows, (grad + grad.transpose(1, 2)) / rows.shape[1])
+        return back.view(batch, height, width, channels).permute(0, 3, 1, 2).to(features.dtype)
+
+
+def _rows(features: Tensor) -> Tensor:
+    """(B, N, H, W) as (B, M, N): channels-last as they are, this is their order in memory."""
+    rows = features.permute(0, 2, 3, 1).flatten(1, 2)
+    return rows.to(accumulation_dtype(features.dtype))
 
 
 def style_loss(gram: Tensor, target: Tensor, reference: Tensor | None = None) -> Tensor:
