@@ -156,8 +156,9 @@ def in_parts(x: Tensor, dtype: torch.dtype) -> Tensor:
     """`x` (B, C, H, W) as `dtype`; where that has two bytes, C more channels hold what rounding took.
 
     The convolution that follows has its weights twice and so adds the parts up again. In bfloat16 alone,
-    changes of a pixel by less than half a grey level of 255 would be lost on the network, and solves were
-    seen to end 5% higher. The gradient goes through the first part only: it is the whole picture's.
+    changes of a pixel by less than half a grey level of 255 would be lost on the network: a solve in float32
+    of pictures that were rounded so ended 5.6% higher, solves in bfloat16 up to 2%. The gradient goes
+    through the first part only: it is the whole picture's.
     """
     rounded = x.to(dtype)
     if parts_of(dtype) == 1:
