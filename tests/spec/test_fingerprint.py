@@ -143,3 +143,8 @@ def test_prints_of_the_same_pixels_are_the_same_request(job: Path) -> None:
     assert of(job, "output.print={width: 1in, height: 1.5in}", "output.dpi=200") == small
     assert of(job, "output.print={width: 50.8mm, height: 7.62cm, dpi: 100}") == small
     assert of(job, "output.width=200") != small
+
+
+def test_the_first_versions_runs_are_found_again() -> None:
+    """Keys that were added later leave the hash of a job that does not use them as it was."""
+    assert fingerprint(load_job(Path(__file__).parents[2] / "jobs/demo.yaml")) == "2bffa910"

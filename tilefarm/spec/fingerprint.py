@@ -5,11 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from tilefarm.errors import JobError
-from tilefarm.spec.model import Job, Output
+from tilefarm.spec.model import Job, Network, Objective, Optimizer, Output, Pyramid, Style, Tiles
+from tilefarm.spec.section import Section
 
 _BLOCK = 1024 * 1024
+_FIRST_KEYS: dict[type[Section], frozenset[str]] = {
+    Style: frozenset({"weight", "scale"}),
+    Network: frozenset({"name", "weights", "preprocessing", "pooling"}),
+    Objective: frozenset(
+        {"content_weight", "style_weight", "tv_weight", "content_layers", "style_layers", "style_target"}
+    ),
+    Pyramid: frozenset({"smallest", "iterations"}),
+    Tiles: frozenset({"size", "rounds", "iterations", "batch", "drift_correction"}),
+    Optimizer: frozenset({"name", "history"}),
+}
+"""Keys of the first version, which always count. Those that came later count where they are not at their
+default, so that a run goes on under a version of tilefarm that has learned more."""
 
 
 def fingerprint(job: Job) -> str:
@@ -28,22 +42,15 @@ def pixel_inputs(job: Job) -> dict[str, object]:
     weights = job.network.weights
     return {
         "content": file_sha256(job.content),
-        "styles": [
-            {"sha256": file_sha256(style.image), "weight": style.weight, "scale": style.scale}
-            for style in job.styles
-        ],
+        "styles": [_deciding(style) | {"sha256": file_sha256(style.image)} for style in job.styles],
         "size": _size_request(job.output),
         "method": job.method,
-        "network": {
-            "name": job.network.name,
-            "weights": {"sha256": file_sha256(weights)} if isinstance(weights, Path) else weights,
-            "preprocessing": job.network.preprocessing,
-            "pooling": job.network.pooling,
-        },
-        "objective": job.objective.model_dump(mode="json"),
-        "pyramid": job.pyramid.model_dump(mode="json"),
-        "tiles": job.tiles.model_dump(mode="json"),
-        "optimizer": job.optimizer.model_dump(mode="json"),
+        "network": _deciding(job.network)
+        | {"weights": {"sha256": file_sha256(weights)} if isinstance(weights, Path) else weights},
+        "objective": _deciding(job.objective),
+        "pyramid": _deciding(job.pyramid),
+        "tiles": _deciding(job.tiles),
+        "optimizer": _deciding(job.optimizer),
         "init": job.init,
         "seed": job.seed,
         "precision": job.compute.precision,
@@ -60,6 +67,14 @@ def file_sha256(path: Path) -> str:
     except OSError as error:
         raise JobError(f"{path} cannot be read: {error.strerror}") from None
     return digest.hexdigest()
+
+
+def _deciding(section: Section) -> dict[str, Any]:
+    """What a section adds: values ready for JSON, without paths and without later keys at their default."""
+    first = _FIRST_KEYS.get(type(section), frozenset())
+    changed = section.model_dump(mode="json", exclude_defaults=True)
+    values = section.model_dump(mode="json", include=set(first)) | changed
+    return {key: value for key, value in values.items() if not isinstance(getattr(section, key), Path)}
 
 
 def _size_request(output: Output) -> dict[str, object]:

@@ -9,24 +9,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
-from tilefarm.spec.networks import NETWORK_NAMES, NetworkName, layer_names
+from tilefarm.spec.networks import NETWORK_NAMES, NetworkName
+from tilefarm.spec.objective import Objective
+from tilefarm.spec.optimizer import Optimizer
 from tilefarm.spec.output import Length, Output, Print, Target
-from tilefarm.spec.paths import NAMED_WEIGHTS, InputPath, WeightsSource, found_path, same_file, to_path
-from tilefarm.spec.section import Conflict, Section, written
+from tilefarm.spec.paths import NAMED_WEIGHTS, InputPath, WeightsSource
+from tilefarm.spec.rules import overwritten_inputs, unknown_layers
+from tilefarm.spec.section import Conflict, Section
 from tilefarm.spec.values import (
     USUAL_TILE,
     Batch,
     Device,
     JobName,
-    LayerWeights,
     Memory,
     Number,
     TileSize,
-    Weight,
     Workers,
-    did_you_mean,
 )
 
 __all__ = [
@@ -46,9 +46,6 @@ __all__ = [
 ]
 
 Init = Literal["content", "noise"]
-
-DEFAULT_CONTENT_LAYERS = (("relu4_2", 1.0),)
-DEFAULT_STYLE_LAYERS = tuple((f"relu{block}_1", 1.0) for block in range(1, 6))
 
 
 class Style(Section):
@@ -89,24 +86,6 @@ class Network(Section):
             )
 
 
-class Objective(Section):
-    """What is minimised: the terms' weights and the layers they look at."""
-
-    content_weight: Weight = 1.0
-    style_weight: Weight = 1.0
-    tv_weight: Weight = 0.0
-    content_layers: LayerWeights = DEFAULT_CONTENT_LAYERS
-    style_layers: LayerWeights = DEFAULT_STYLE_LAYERS
-    style_target: Literal["whole", "crop"] = "whole"
-
-    @field_validator("style_weight")
-    @classmethod
-    def _has_an_aim(cls, weight: float, info: ValidationInfo) -> float:
-        if weight == 0 and info.data.get("content_weight") == 0:
-            raise ValueError("and objective.content_weight must not both be 0; raise one of them")
-        return weight
-
-
 class Pyramid(Section):
     """The levels from coarse to fine."""
 
@@ -137,13 +116,6 @@ class Tiles(Section):
     def side(self) -> int:
         """Pixels of a tile, and the longest side of a level that is solved whole (`exact`: at most 512)."""
         return USUAL_TILE if self.size == "auto" else self.size
-
-
-class Optimizer(Section):
-    """The minimiser."""
-
-    name: Literal["lbfgs"] = "lbfgs"
-    history: Annotated[int, Field(ge=1, le=200)] = 20
 
 
 class Compute(Section):
@@ -185,51 +157,6 @@ class Job(Section):
         """Rules between sections."""
         if "style" in given and "styles" in given:
             yield Conflict(("style",), "cannot be given together with styles; keep only one of them")
-        yield from _unknown_layers(given)
+        yield from unknown_layers(given)
         if folder is not None:
-            yield from _overwritten_inputs(given, folder)
-
-
-def _unknown_layers(given: Mapping[str, Any]) -> Iterator[Conflict]:
-    network = written(given.get("network"), "name") or "vgg19"
-    if network not in NETWORK_NAMES:
-        return  # told by the network's own rule; which layers it has cannot be known
-    known = layer_names(network)
-    for key in ("content_layers", "style_layers"):
-        layers = written(given.get("objective"), key)
-        names = dict(layers) if isinstance(layers, Mapping | tuple) else {}
-        for name in names:
-            if name not in known:
-                advice = did_you_mean(name, known) or f"; it has {', '.join(known)}"
-                yield Conflict(("objective", key, str(name)), f"is not a layer of {network}{advice}")
-
-
-def _overwritten_inputs(given: Mapping[str, Any], folder: Path) -> Iterator[Conflict]:
-    """The output must not replace the content, a style or the weights."""
-    output = _path_or_none(written(given.get("output"), "path"), folder)
-    if output is None:
-        return
-    styles = given.get("styles")
-    inputs = {
-        "content": given.get("content"),
-        "style": given.get("style"),
-        "network.weights": written(given.get("network"), "weights"),
-    }
-    if isinstance(styles, list | tuple):
-        inputs |= {f"styles.{i}.image": written(style, "image") for i, style in enumerate(styles)}
-    for key, value in inputs.items():
-        path = _path_or_none(value, folder)
-        if path is not None and same_file(output, path):
-            yield Conflict(
-                ("output", "path"),
-                f"would overwrite {key}, {found_path(path)}; choose another file",
-            )
-
-
-def _path_or_none(value: Any, folder: Path) -> Path | None:
-    if value is None or (isinstance(value, str) and value in NAMED_WEIGHTS):
-        return None
-    try:
-        return to_path(value, folder)
-    except ValueError:
-        return None  # told by the path's own rule
+            yield from overwritten_inputs(given, folder)

@@ -1,0 +1,58 @@
+"""Rules that join several sections of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tilefarm.spec.networks import NETWORK_NAMES, layer_names
+from tilefarm.spec.paths import NAMED_WEIGHTS, found_path, same_file, to_path
+from tilefarm.spec.section import Conflict, written
+from tilefarm.spec.values import did_you_mean
+
+
+def unknown_layers(given: Mapping[str, Any]) -> Iterator[Conflict]:
+    """The layers of the objective must be the network's."""
+    network = written(given.get("network"), "name") or "vgg19"
+    if network not in NETWORK_NAMES:
+        return  # told by the network's own rule; which layers it has cannot be known
+    known = layer_names(network)
+    for key in ("content_layers", "style_layers"):
+        layers = written(given.get("objective"), key)
+        names = dict(layers) if isinstance(layers, Mapping | tuple) else {}
+        for name in names:
+            if name not in known:
+                advice = did_you_mean(name, known) or f"; it has {', '.join(known)}"
+                yield Conflict(("objective", key, str(name)), f"is not a layer of {network}{advice}")
+
+
+def overwritten_inputs(given: Mapping[str, Any], folder: Path) -> Iterator[Conflict]:
+    """The output must not replace the content, a style or the weights."""
+    output = _path_or_none(written(given.get("output"), "path"), folder)
+    if output is None:
+        return
+    styles = given.get("styles")
+    inputs = {
+        "content": given.get("content"),
+        "style": given.get("style"),
+        "network.weights": written(given.get("network"), "weights"),
+    }
+    if isinstance(styles, list | tuple):
+        inputs |= {f"styles.{i}.image": written(style, "image") for i, style in enumerate(styles)}
+    for key, value in inputs.items():
+        path = _path_or_none(value, folder)
+        if path is not None and same_file(output, path):
+            yield Conflict(
+                ("output", "path"),
+                f"would overwrite {key}, {found_path(path)}; choose another file",
+            )
+
+
+def _path_or_none(value: Any, folder: Path) -> Path | None:
+    if value is None or (isinstance(value, str) and value in NAMED_WEIGHTS):
+        return None
+    try:
+        return to_path(value, folder)
+    except ValueError:
+        return None  # told by the path's own rule
