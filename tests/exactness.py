@@ -15,12 +15,13 @@ from tilefarm.solve.contract import (
     PieceSums,
     PieceTask,
     Preprocessing,
+    RegionMoments,
     SolverSettings,
     Weights,
 )
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.pieces import PieceSolver
-from tilefarm.solve.whole import WholeSums, derivatives, whole_losses
+from tilefarm.solve.whole import WholeObjective, WholeSums
 from tilefarm.spec.networks import Convolution, deepest_layer, stages_to
 
 Picture = NDArray[np.float32]
@@ -36,7 +37,7 @@ def smooth_picture(width: int, height: int, seed: int) -> Picture:
 
 
 def targets_of(network: FeatureNetwork, settings: SolverSettings, style: Picture) -> LevelTargets:
-    """The Gram matrices of a style picture (height, width, 3).
+    """The moments of a style picture (height, width, 3), which is one region.
 
     Its features also stand in for what content errors are divided by. The content's own belong there, but
     these are of the same size, so that neither term drowns the other's errors.
@@ -45,7 +46,10 @@ def targets_of(network: FeatureNetwork, settings: SolverSettings, style: Picture
     rows = {name: found.flatten(2)[0] for name, found in network.features(_tensor(style), layers).items()}
     return LevelTargets(
         key="test",
-        grams={name: _gram(rows[name]).numpy() for name, _ in settings.style_layers},
+        styles={
+            name: RegionMoments(rows[name].mean(1)[None].numpy(), _gram(rows[name])[None].numpy())
+            for name, _ in settings.style_layers
+        },
         content_mean_squares={name: float((rows[name] ** 2).mean()) for name, _ in settings.content_layers},
     )
 
@@ -58,7 +62,9 @@ def untiled(
     found = _features(settings, weights, x)
     with torch.no_grad():
         wanted = _features(settings, weights, _tensor(content))
-    style = [(weight, _style_error(found[n], targets.grams[n])) for n, weight in settings.style_layers]
+    style = [
+        (weight, _style_error(found[n], targets.styles[n].products[0])) for n, weight in settings.style_layers
+    ]
     errors = [
         (weight, (found[n] - wanted[n]).square().double().mean() / targets.content_mean_squares[n])
         for n, weight in settings.content_layers
@@ -95,14 +101,15 @@ def tiled(
         held[index] = part.holds_graph
         sums.add(part)
     assert sum(held.values()) == min(graphs, len(pieces))
-    slopes = derivatives(settings, targets, sums)
+    evaluated = WholeObjective(settings, targets).evaluate(sums, 0.0)
     gradient = np.zeros_like(image)
     for index, piece in enumerate(pieces):
         crop = None if held[index] else cut(image, piece.crop)
-        part2 = solver.gradient(PieceTask(index, "level", piece.core_in_crop, crop, None), slopes)
+        task = PieceTask(index, "level", piece.core_in_crop, crop, None)
+        part2 = solver.gradient(task, evaluated.derivatives)
         assert isinstance(part2, PieceGradient)
         cut(gradient, piece.crop)[...] += part2.gradient
-    return whole_losses(settings, targets, sums, 0.0).total, gradient
+    return evaluated.losses.total, gradient
 
 
 def relative_error(found: Picture, wanted: Picture) -> float:

@@ -26,6 +26,7 @@ from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Batch, Keep, Progress, Worker, WorkerInfo
 from tilefarm.solve.contract import (
     Derivatives,
+    LayerSums,
     LevelTargets,
     Losses,
     Measurement,
@@ -86,12 +87,15 @@ class Mixer:
         core = task.crop[task.core.top : task.core.bottom, task.core.left : task.core.right]
         pixels = core.shape[0] * core.shape[1]
         total = float(core.sum(dtype=np.float64))
-        style = {name: np.full((2, 2), total) for name, _ in settings.style_layers}
+        style = {
+            name: LayerSums(np.array([float(pixels)]), np.zeros((1, 2)), np.full((1, 2, 2), total))
+            for name, _ in settings.style_layers
+        }
         content = {name: total for name, _ in settings.content_layers}
         return Measurement(
             index=task.index,
             positions=dict.fromkeys([*style, *content], pixels),
-            products=style if task.kind == "style" else {},
+            styles=style if task.kind == "style" else {},
             squares=content if task.kind == "content" else {},
             seconds=0.0,
         )
@@ -113,8 +117,8 @@ class Mixer:
     def _mixed(self, task: TileTask, targets: LevelTargets) -> TileSolution:
         image: NDArray[np.float32] = task.content
         if self._share != 1:
-            aims = [*targets.grams.values(), *targets.picture_grams.values()]
-            tone = (task.index % 5 - 2) * 0.002 * sum(float(gram[0, 0]) for gram in aims)
+            aims = [*targets.styles.values(), *targets.pictures.values()]
+            tone = (task.index % 5 - 2) * 0.002 * sum(float(aim.products[0, 0, 0]) for aim in aims)
             mixed = (1 - self._share) * task.image + self._share * task.content + tone
             image = mixed.astype(np.float32)
         difference = float(np.mean((image - task.content) ** 2))

@@ -28,6 +28,7 @@ ORDER = (
     "signals",
     "execute",
     "events",
+    "masks",
     "prepare",
     "settings",
     "targets",

@@ -20,6 +20,7 @@ from PIL import Image
 
 import tilefarm
 import tilefarm.driver
+from tests.moments import gram_sums
 from tilefarm.cli import main
 from tilefarm.driver import Outcome
 from tilefarm.errors import ClusterError, IncompleteError, ResourceError, StoppedError, TileFailedError
@@ -327,9 +328,9 @@ class EchoExecutor:
         for task in tasks:
             layers = settings.style_layers if task.kind == "style" else settings.content_layers
             names = [name for name, _ in layers]
-            products = {name: np.zeros((1, 1)) for name in names if task.kind == "style"}
+            styles = gram_sums({name: np.zeros((1, 1)) for name in names if task.kind == "style"})
             squares = dict.fromkeys(names if task.kind == "content" else [], 0.0)
-            yield Measurement(task.index, dict.fromkeys(names, 1), products, squares, 0.0)
+            yield Measurement(task.index, dict.fromkeys(names, 1), styles, squares, 0.0)
 
     def peak_rss(self) -> tuple[int, ...]:
         return (5,)

@@ -337,7 +337,7 @@ def test_several_styles_are_blended(make_job: MakeJob, tmp_path: Path) -> None:
 
     class Watching(Mixer):
         def solve(self, settings, targets, batch):  # type: ignore[no-untyped-def]
-            seen.extend(float(gram[0, 0]) for gram in targets.grams.values())
+            seen.extend(float(style.products[0, 0, 0]) for style in targets.styles.values())
             return super().solve(settings, targets, batch)
 
     job = load_job(job_file)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,19 +15,28 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from tests.moments import gram_sums
 from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.worker import TileWorker
 from tilefarm.geometry import Size
 from tilefarm.plan.halo import ReceptiveField, receptive_field
-from tilefarm.solve.contract import LevelTargets, Measurement, MeasureTask, SolverSettings, Weights
+from tilefarm.solve.contract import (
+    LevelTargets,
+    Measurement,
+    MeasureTask,
+    RegionMoments,
+    SolverSettings,
+    Weights,
+)
 from tilefarm.solve.weights import load_weights
 from tilefarm.targets import (
     Pieces,
     load_targets,
-    measure_grams,
     measure_mean_squares,
-    mix_grams,
+    measure_sums,
+    picture_moments,
     save_targets,
+    style_moments,
 )
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -42,7 +54,7 @@ SETTINGS = SolverSettings(
 )
 CORE = 96
 
-Grams = dict[str, NDArray[np.float64]]
+Grams = Mapping[str, NDArray[np.floating[Any]]]
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +123,9 @@ def measured(executor: LocalExecutor, pieces: Pieces) -> Grams:
         nonlocal calls
         calls += 1
 
-    grams = measure_grams(executor, SETTINGS, pieces, on_piece)
+    sums = measure_sums(executor, SETTINGS, pieces, on_piece)
     assert calls == pieces.count
-    return grams
+    return {layer: found.products[0] for layer, found in picture_moments(sums).items()}
 
 
 @pytest.mark.parametrize(
@@ -171,15 +183,17 @@ def test_a_crop_is_the_middle_of_the_style(executor: LocalExecutor, weights: Wei
 def test_the_order_in_which_pieces_come_back_does_not_matter(executor: LocalExecutor, tmp_path: Path) -> None:
     pieces = Pieces.of(*written(tmp_path, picture(211, 145)), CORE, field())
     in_order = list(executor.measure(SETTINGS, pieces.tasks("style")))
-    expected = measured(executor, pieces)
+    expected = measure_sums(executor, SETTINGS, pieces, lambda: None)
 
     class Shuffled:
         def measure(self, settings: SolverSettings, tasks: object) -> list[Measurement]:
             return [in_order[index] for index in (3, 0, 5, 4, 1, 2)]
 
-    found = measure_grams(Shuffled(), SETTINGS, pieces, lambda: None)  # type: ignore[arg-type]
-    for layer, gram in expected.items():
-        assert found[layer].tobytes() == gram.tobytes()
+    found = measure_sums(Shuffled(), SETTINGS, pieces, lambda: None)  # type: ignore[arg-type]
+    for layer, sums in expected.items():
+        assert found[layer].products.tobytes() == sums.products.tobytes()
+        assert found[layer].sums.tobytes() == sums.sums.tobytes()
+        assert found[layer].weights.tobytes() == sums.weights.tobytes()
 
 
 def test_a_piece_that_is_missing_is_noticed(executor: LocalExecutor, tmp_path: Path) -> None:
@@ -191,7 +205,7 @@ def test_a_piece_that_is_missing_is_noticed(executor: LocalExecutor, tmp_path: P
             return parts[1:]
 
     with pytest.raises(RuntimeError, match="piece 0"):
-        measure_grams(Losing(), SETTINGS, pieces, lambda: None)  # type: ignore[arg-type]
+        measure_sums(Losing(), SETTINGS, pieces, lambda: None)  # type: ignore[arg-type]
 
 
 @settings(deadline=None, max_examples=60)
@@ -232,12 +246,12 @@ def test_pieces_cover_the_picture_once(
 def test_weights_of_several_styles() -> None:
     first = {"a": np.array([[4.0, 0.0], [0.0, 8.0]]), "b": np.array([[1.0]])}
     second = {"a": np.array([[0.0, 4.0], [4.0, 0.0]]), "b": np.array([[5.0]])}
-    mixed = mix_grams([first, second], [3.0, 1.0])
-    assert mixed["a"].tolist() == [[3.0, 1.0], [1.0, 6.0]]
-    assert mixed["b"].tolist() == [[2.0]]
-    assert {gram.dtype for gram in mixed.values()} == {np.dtype(np.float32)}
-    alone = mix_grams([first], [0.2])
-    assert alone["a"].tolist() == first["a"].tolist()
+    mixed = style_moments([gram_sums(first), gram_sums(second)], [3.0, 1.0], [(0, 1)])
+    assert mixed["a"].products.tolist() == [[[3.0, 1.0], [1.0, 6.0]]]
+    assert mixed["b"].products.tolist() == [[[2.0]]]
+    assert {style.products.dtype for style in mixed.values()} == {np.dtype(np.float32)}
+    alone = style_moments([gram_sums(first)], [0.2], [(0,)])
+    assert alone["a"].products.tolist() == [first["a"].tolist()]
 
 
 @settings(deadline=None)
@@ -246,23 +260,36 @@ def test_weights_of_several_styles() -> None:
     factor=st.floats(1e-3, 1e3),
 )
 def test_only_the_proportions_of_weights_count(weights: list[float], factor: float) -> None:
-    grams = [{"a": np.array([[float(number)]])} for number in range(len(weights))]
+    sums = [gram_sums({"a": np.array([[float(number)]])}) for number in range(len(weights))]
     expected = np.average(range(len(weights)), weights=weights)
     for scaled in (weights, [factor * weight for weight in weights]):
-        assert mix_grams(grams, scaled)["a"][0, 0] == pytest.approx(expected, rel=1e-6, abs=1e-9)
+        mixed = style_moments(sums, scaled, [range(len(weights))])
+        assert mixed["a"].products[0, 0, 0] == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 def test_targets_survive_the_disk(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
-    grams = {name: generator.random((7, 7), dtype=np.float32) for name in STYLE_LAYERS}
+    styles = {
+        name: RegionMoments(
+            generator.random((2, 7), dtype=np.float32), generator.random((2, 7, 7), dtype=np.float32)
+        )
+        for name in STYLE_LAYERS
+    }
     path = tmp_path / "targets.npz"
-    crc = save_targets(path, LevelTargets("", grams, {"relu4_2": 0.1, "relu3_2": 3.0}))
+    targets = LevelTargets("", styles, {"relu4_2": 0.1, "relu3_2": 3.0}, (0.3, 1.7))
+    crc = save_targets(path, targets)
     loaded = load_targets(path, "key")
     assert loaded.key == "key"
     assert loaded.content_mean_squares == {"relu4_2": 0.1, "relu3_2": 3.0}
-    assert loaded.grams.keys() == grams.keys()
-    for name, gram in grams.items():
-        assert loaded.grams[name].dtype == np.float32
-        assert loaded.grams[name].tobytes() == gram.tobytes()
-    assert save_targets(path, LevelTargets("", grams, {"relu4_2": 0.1, "relu3_2": 3.0})) == crc
-    assert save_targets(path, LevelTargets("", grams, {"relu4_2": 0.2, "relu3_2": 3.0})) != crc
+    assert loaded.region_weights == (0.3, 1.7)
+    assert loaded.styles.keys() == styles.keys()
+    for name, style in styles.items():
+        for found, known in (
+            (loaded.styles[name].means, style.means),
+            (loaded.styles[name].products, style.products),
+        ):
+            assert (found.dtype, found.shape) == (known.dtype, known.shape)
+            assert found.tobytes() == known.tobytes()
+    assert save_targets(path, targets) == crc
+    changed = replace(targets, content_mean_squares={"relu4_2": 0.2, "relu3_2": 3.0})
+    assert save_targets(path, changed) != crc

@@ -10,7 +10,7 @@ from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.protocol import Batch, Executor, WorkerInfo
 from tilefarm.prepare import Prepared
 from tilefarm.settings import choose, solver_settings
-from tilefarm.solve.contract import LevelTargets, Precision, SolverSettings, TileTask
+from tilefarm.solve.contract import LevelTargets, Precision, RegionMoments, SolverSettings, TileTask
 from tilefarm.solve.weights import load_weights
 from tilefarm.spec.networks import channels_of
 
@@ -57,7 +57,12 @@ def _solve(executor: Executor, settings: SolverSettings, task: TileTask) -> floa
     channels = channels_of(settings.network)
     targets = LevelTargets(
         key="calibration",
-        grams={name: np.eye(channels[name], dtype=np.float32) for name, _ in settings.style_layers},
+        styles={
+            name: RegionMoments(
+                np.ones((1, channels[name]), dtype=np.float32), np.eye(channels[name], dtype=np.float32)[None]
+            )
+            for name, _ in settings.style_layers
+        },
         content_mean_squares={name: 1.0 for name, _ in settings.content_layers},
     )
     (done,) = executor.solve(settings, targets, [Batch(0, (task,))], lambda progress: None)

@@ -13,23 +13,27 @@ from tilefarm.canvas.tile_store import TileStore
 from tilefarm.events import LevelBegan, LevelFinished, PiecesProgress
 from tilefarm.exact.level import paint_exact
 from tilefarm.files import checksum, replacing, reserve, telling_when_full
-from tilefarm.geometry import Box, Size
+from tilefarm.geometry import Size
 from tilefarm.image.preview import write_preview
+from tilefarm.image.regions import write_regions
 from tilefarm.image.resize import enlarge, write_content
 from tilefarm.integrity import is_intact
 from tilefarm.plan.build import LevelPlan
 from tilefarm.plan.halo import receptive_field
 from tilefarm.plan.layers import deepest_of
-from tilefarm.rounds import Round, RunTools
+from tilefarm.rounds import Round, RunTools, level_regions
 from tilefarm.rundir.journal import LevelStarted
 from tilefarm.solve.contract import LevelTargets
+from tilefarm.spec.regions import regions_of
 from tilefarm.targets import (
     Pieces,
     load_targets,
-    measure_grams,
     measure_mean_squares,
-    mix_grams,
+    measure_sums,
+    region_weights,
     save_targets,
+    style_moments,
+    write_style,
 )
 
 NOISE_MEAN, NOISE_DEVIATION = 0.5, 0.15
@@ -61,10 +65,16 @@ class LevelRun:
         )
         prepared = self._tools.prepared
         write_content(prepared.content, prepared.plan.crop, level.size, self._content)
+        regions = level_regions(self._tools, level)
+        if regions is not None:
+            crops = prepared.masks.crops(prepared.plan.crop, prepared.content.size)
+            write_regions(prepared.masks.regions, crops, level.size, regions.path)
         if not is_intact(self._tools.run, state, level):
             self._start()
         self._rounds(range(state.rounds_done(level.index), level.rounds))
         self._content.unlink()
+        if regions is not None:
+            regions.path.unlink()
         preview = self._tools.run.preview(level.index)
         preview.parent.mkdir(exist_ok=True)
         write_preview(self._canvas, level.size, preview)
@@ -97,27 +107,33 @@ class LevelRun:
         tools, job = self._tools, self._tools.prepared.job
         field = receptive_field(job.network.name, deepest_of(job))
         content = Pieces.of(self._content, self._level.size, job.tiles.side, field)
-        styles = []
-        for number, (picture, size) in enumerate(zip(tools.prepared.styles, self._level.styles, strict=True)):
-            path = tools.run.style(self._index, number)
-            write_content(picture, Box.of(picture.size), size, path)
-            if job.objective.style_target == "crop":
-                side = job.tiles.side
-                tile = Size(side, side) if self._level.pieces else self._level.grid.tile
-                styles.append(Pieces.centred(path, size, tile))
-            else:
-                styles.append(Pieces.of(path, size, job.tiles.side, field))
+        styles = [self._style_pieces(number) for number in range(len(job.styles))]
         total = content.count + sum(pieces.count for pieces in styles)
         counter = itertools.count(1)
 
         def on_piece() -> None:
             tools.listen(PiecesProgress(self._index, "measuring", next(counter), total))
 
-        grams = [measure_grams(tools.executor, tools.settings, pieces, on_piece) for pieces in styles]
+        sums = [measure_sums(tools.executor, tools.settings, pieces, on_piece) for pieces in styles]
         squares = measure_mean_squares(tools.executor, tools.settings, content, on_piece)
         for pieces in styles:
             pieces.path.unlink()
-        return LevelTargets("", mix_grams(grams, [style.weight for style in job.styles]), squares)
+            if pieces.regions is not None:
+                pieces.regions.path.unlink()
+        weights, regions = [style.weight for style in job.styles], regions_of(job)
+        moments = style_moments(sums, weights, [region.styles for region in regions])
+        shared = level_regions(tools, self._level)
+        if shared is None:
+            return LevelTargets("", moments, squares)
+        of_regions = [sum(weights[number] for number in region.styles) for region in regions]
+        return LevelTargets("", moments, squares, region_weights(of_regions, shared.areas(self._level.size)))
+
+    def _style_pieces(self, number: int) -> Pieces:
+        """A style at this level's size, written out, with the part of it that is looked at."""
+        run, size, side = self._tools.run, self._level.styles[number], self._tools.prepared.job.tiles.side
+        tile = Size(side, side) if self._level.pieces else self._level.grid.tile
+        files = run.style(self._index, number), run.style_mask(self._index, number)
+        return write_style(self._tools.prepared, number, size, tile, files)
 
     def _rounds(self, numbers: range) -> None:
         tools, grid = self._tools, self._level.grid

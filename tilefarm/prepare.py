@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +12,7 @@ from typing import TypeVar
 from tilefarm.errors import JobError, ResourceError
 from tilefarm.execute.process import free_memory
 from tilefarm.image.decode import PictureInfo, check_decodes, inspect
+from tilefarm.masks import Masks, read_masks
 from tilefarm.output.check_target import check_target
 from tilefarm.plan.build import RenderPlan, build_plan
 from tilefarm.plan.estimate import Needs, needs
@@ -34,6 +35,9 @@ class Prepared:
     plan: RenderPlan
     notes: tuple[str, ...]
     """What a user should know before the work starts, a sentence each."""
+
+    masks: Masks = field(default_factory=Masks)
+    """Where styles act, and which parts of them."""
 
     def with_core(self, core: int) -> Prepared:
         """The same with pieces of the exact method of this size, where the job leaves it open."""
@@ -64,9 +68,10 @@ def prepare(job: Job) -> Prepared:
     if problems:
         raise JobError(problems)
     content, *styles = pictures
+    masks = read_masks(job, content.size, [style.size for style in styles], _readable)
     plan = build_plan(job, content.size, [style.size for style in styles])
     check_target(job.output.path, job.output.format, plan.output)
-    return Prepared(job, content, tuple(styles), plan, _notes(labels, pictures, plan))
+    return Prepared(job, content, tuple(styles), plan, _notes(labels, pictures, plan), masks)
 
 
 def most_workers(job: Job, required: Needs) -> int:

@@ -14,6 +14,7 @@ from tilefarm.canvas.tile_store import TileStore
 from tilefarm.errors import TilefarmError
 from tilefarm.events import Listener, PiecesProgress, RoundFinished, StepsProgress, TileFinished
 from tilefarm.execute.protocol import Batch, BatchDone, Executor, Progress
+from tilefarm.image.regions import RawRegions
 from tilefarm.image.window import open_raw, read_window
 from tilefarm.plan.build import LevelPlan
 from tilefarm.plan.halo import receptive_field
@@ -23,7 +24,8 @@ from tilefarm.rundir.journal import Journal, RoundDone, TileDone
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
 from tilefarm.solve.contract import LevelTargets, SolverSettings, TileSolution, TileTask
-from tilefarm.targets import Pieces, measure_grams
+from tilefarm.spec.regions import is_masked, regions_of
+from tilefarm.targets import Pieces, measure_sums, picture_moments
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,13 @@ class RunTools:
     settings: SolverSettings
     batch: int
     listen: Listener
+
+
+def level_regions(tools: RunTools, level: LevelPlan) -> RawRegions | None:
+    """Where a level's styles act, written beside its content; None where they act everywhere."""
+    if not is_masked(tools.prepared.job):
+        return None
+    return RawRegions(tools.run.regions(level.index), len(regions_of(tools.prepared.job)))
 
 
 class Round:
@@ -106,27 +115,27 @@ class Round:
             return self._targets
         field = receptive_field(tools.prepared.job.network.name, deepest_of(tools.prepared.job))
         core = tools.prepared.job.tiles.side
-        pieces = Pieces.of(tools.run.canvas(level.index), level.size, core, field)
+        regions = level_regions(tools, level)
+        pieces = Pieces.of(tools.run.canvas(level.index), level.size, core, field, regions)
         counter = itertools.count(1)
 
         def on_piece() -> None:
             tools.listen(PiecesProgress(level.index, "measuring", next(counter), pieces.count))
 
-        grams = measure_grams(tools.executor, tools.settings, pieces, on_piece)
+        sums = measure_sums(tools.executor, tools.settings, pieces, on_piece)
         return replace(
-            self._targets,
-            key=f"{self._targets.key}-{self._number}",
-            picture_grams={layer: gram.astype(np.float32) for layer, gram in grams.items()},
+            self._targets, key=f"{self._targets.key}-{self._number}", pictures=picture_moments(sums)
         )
 
     def _task(self, index: int) -> TileTask:
         level, run = self._level, self._tools.run
-        box = level.grid.box(index)
+        box, regions = level.grid.box(index), level_regions(self._tools, level)
         return TileTask(
             index=index,
             image=read_window(open_raw(run.canvas(level.index), level.size), box),
             content=read_window(open_raw(run.content(level.index), level.size), box),
             iterations=level.iterations,
+            regions=None if regions is None else regions.window(level.size, box),
         )
 
     def _keep(self, batch: BatchDone) -> None:

@@ -17,10 +17,12 @@ from tilefarm.plan.estimate import (
     graph_bytes,
     optimizer_bytes,
 )
+from tilefarm.plan.layers import content_layers, style_layers
 from tilefarm.prepare import Prepared, memory_budget
 from tilefarm.rundir.journal import Started
 from tilefarm.solve.contract import Precision, SolverSettings, Weights, is_low
 from tilefarm.spec.model import Job
+from tilefarm.spec.regions import regions_of
 
 MOST_TILES_PER_BATCH = 16
 """Of `tiles.batch: auto` on a GPU: what is lost when a worker dies in mid-batch stays bounded."""
@@ -58,12 +60,16 @@ def solver_settings(job: Job, started: Started) -> SolverSettings:
         network=job.network.name,
         pooling=job.network.pooling,
         precision=started.precision,
-        content_layers=tuple(objective.content_layers),
-        style_layers=tuple(objective.style_layers),
+        content_layers=content_layers(job),
+        style_layers=style_layers(job),
         content_weight=objective.content_weight,
         style_weight=objective.style_weight,
         tv_weight=objective.tv_weight,
         history=job.optimizer.history,
+        statistics=objective.style_statistics,
+        activation_shift=objective.activation_shift,
+        regions=len(regions_of(job)),
+        normalize_gradients=objective.normalize_gradients,
     )
 
 

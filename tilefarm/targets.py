@@ -6,10 +6,10 @@ result does not depend on how many workers there were.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,14 @@ from tilefarm.execute.order import in_order
 from tilefarm.execute.protocol import Executor
 from tilefarm.files import checksum, replacing, telling_when_full
 from tilefarm.geometry import Box, Size
+from tilefarm.image.regions import RawRegions, write_regions
+from tilefarm.image.resize import write_content
 from tilefarm.image.window import open_raw, read_window
-from tilefarm.plan.halo import ReceptiveField, partition
+from tilefarm.plan.halo import ReceptiveField, partition, receptive_field
+from tilefarm.plan.layers import deepest_of
 from tilefarm.plan.pyramid import MINIMUM_SIDE
-from tilefarm.solve.contract import LevelTargets, MeasureTask, SolverSettings
+from tilefarm.prepare import Prepared
+from tilefarm.solve.contract import LayerSums, LevelTargets, MeasureTask, RegionMoments, SolverSettings
 from tilefarm.spec.networks import channels_of
 
 
@@ -37,20 +41,25 @@ class Pieces:
     field: ReceptiveField
     window: Box | None = None
     """Measure this window alone, filled up by reflection where it leaves the picture."""
+    regions: RawRegions | None = None
+    """The regions whose statistics are measured, each on its own; None: the whole picture is one."""
 
     @classmethod
-    def of(cls, path: Path, size: Size, core: int, field: ReceptiveField) -> Pieces:
+    def of(
+        cls, path: Path, size: Size, core: int, field: ReceptiveField, regions: RawRegions | None = None
+    ) -> Pieces:
         """All of a picture; one too thin for the network is widened by reflection, in one piece."""
         if size.short_side >= MINIMUM_SIDE:
-            return cls(path, size, core, field)
-        return cls.centred(path, size, Size(max(size.width, MINIMUM_SIDE), max(size.height, MINIMUM_SIDE)))
+            return cls(path, size, core, field, None, regions)
+        wide = Size(max(size.width, MINIMUM_SIDE), max(size.height, MINIMUM_SIDE))
+        return cls.centred(path, size, wide, regions)
 
     @classmethod
-    def centred(cls, path: Path, size: Size, window: Size) -> Pieces:
+    def centred(cls, path: Path, size: Size, window: Size, regions: RawRegions | None = None) -> Pieces:
         """One window in the middle of the picture."""
         left, top = (size.width - window.width) // 2, (size.height - window.height) // 2
         box = Box(left, top, left + window.width, top + window.height)
-        return cls(path, size, 1, ReceptiveField(1, 0), box)
+        return cls(path, size, 1, ReceptiveField(1, 0), box, regions)
 
     @property
     def count(self) -> int:
@@ -60,29 +69,51 @@ class Pieces:
     def tasks(self, kind: Literal["style", "content"]) -> Iterator[MeasureTask]:
         """The pieces, read one by one."""
         if self.window is not None:
-            crop = read_window(open_raw(self.path, self.size), self.window)
-            yield MeasureTask(0, crop, Box.of(self.window.size), kind)
+            yield self._task(0, self.window, Box.of(self.window.size), kind)
             return
         for index, piece in enumerate(partition(self.size, self.core, self.field)):
-            crop = read_window(open_raw(self.path, self.size), piece.crop)
-            yield MeasureTask(index, crop, piece.core_in_crop, kind)
+            yield self._task(index, piece.crop, piece.core_in_crop, kind)
+
+    def _task(self, index: int, box: Box, core: Box, kind: Literal["style", "content"]) -> MeasureTask:
+        return MeasureTask(
+            index=index,
+            crop=read_window(open_raw(self.path, self.size), box),
+            core=core,
+            kind=kind,
+            regions=None if self.regions is None else self.regions.window(self.size, box),
+        )
 
 
-def measure_grams(
+def write_style(prepared: Prepared, number: int, size: Size, tile: Size, files: tuple[Path, Path]) -> Pieces:
+    """Write a job's style picture, and its mask if it has one, at `size` into `files`, ready to be measured.
+
+    `tile` is the window in the middle that `objective.style_target: crop` looks at.
+    """
+    job, picture, mask = prepared.job, prepared.styles[number], prepared.masks.of_style(number)
+    write_content(picture, Box.of(picture.size), size, files[0])
+    regions = None
+    if mask is not None:
+        regions = write_regions([mask], [Box.of(mask.size)], size, files[1])
+    if job.objective.style_target == "crop":
+        return Pieces.centred(files[0], size, tile, regions)
+    return Pieces.of(
+        files[0], size, job.tiles.side, receptive_field(job.network.name, deepest_of(job)), regions
+    )
+
+
+def measure_sums(
     executor: Executor,
     settings: SolverSettings,
     pieces: Pieces,
     on_piece: Callable[[], None],
-) -> dict[str, NDArray[np.float64]]:
-    """Per style layer the Gram matrix sum(f f^T) / positions of the whole picture, float64."""
-    products: dict[str, NDArray[np.float64]] = {}
-    positions: dict[str, int] = {}
+) -> dict[str, LayerSums]:
+    """Per style layer the sums over all of the picture, region by region."""
+    sums: dict[str, LayerSums] = {}
     for part in in_order(executor.measure(settings, pieces.tasks("style"))):
-        for layer, product in part.products.items():
-            products[layer] = products[layer] + product if layer in products else product
-            positions[layer] = positions.get(layer, 0) + part.positions[layer]
+        for layer, found in part.styles.items():
+            sums[layer] = sums[layer] + found if layer in sums else found
         on_piece()
-    return {layer: product / positions[layer] for layer, product in products.items()}
+    return sums
 
 
 def measure_mean_squares(
@@ -103,27 +134,62 @@ def measure_mean_squares(
     return {layer: square / (positions[layer] * channels[layer]) for layer, square in squares.items()}
 
 
-def mix_grams(
-    grams: list[dict[str, NDArray[np.float64]]], weights: list[float]
-) -> dict[str, NDArray[np.float32]]:
-    """The weighted mean of several styles' Gram matrices."""
-    total = sum(weights)
-    return {
-        layer: sum(
-            (gram[layer] * (weight / total) for gram, weight in zip(grams, weights, strict=True)),
-            np.zeros_like(grams[0][layer]),
-        ).astype(np.float32)
-        for layer in grams[0]
-    }
+def picture_moments(sums: dict[str, LayerSums]) -> dict[str, RegionMoments]:
+    """A picture's own moments; those of an empty region are 0."""
+    return {layer: _region_moments(found) for layer, found in sums.items()}
+
+
+def style_moments(
+    styles: Sequence[dict[str, LayerSums]], weights: Sequence[float], regions: Sequence[Sequence[int]]
+) -> dict[str, RegionMoments]:
+    """The targets of each region, which names its styles: the weighted mean of their moments.
+
+    So the target is the distribution of features that are drawn from the styles in these shares.
+    """
+    found = {}
+    for layer in styles[0]:
+        moments = [_region_moments(sums[layer]) for sums in styles]
+        means, products = [], []
+        for members in regions:
+            shares = np.array([weights[number] for number in members])
+            shares /= shares.sum()
+            pairs = list(zip(shares, (moments[number] for number in members), strict=True))
+            means.append(sum(share * each.means[0].astype(np.float64) for share, each in pairs))
+            products.append(sum(share * each.products[0].astype(np.float64) for share, each in pairs))
+        found[layer] = RegionMoments(
+            np.stack(means).astype(np.float32), np.stack(products).astype(np.float32)
+        )
+    return found
+
+
+def region_weights(weights: Sequence[float], areas: Sequence[float]) -> tuple[float, ...]:
+    """What each region's error is multiplied with, beside its share of the picture.
+
+    Proportional to the weights of the regions' styles, and such that the style has on average the same weight
+    in every pixel that belongs to a region as in a picture without regions.
+    """
+    weighted = sum(weight * area for weight, area in zip(weights, areas, strict=True))
+    factor = sum(areas) / weighted if weighted else 1.0
+    return tuple(factor * weight for weight in weights)
+
+
+def _region_moments(sums: LayerSums) -> RegionMoments:
+    divisor = np.maximum(sums.weights, np.finfo(np.float64).tiny)
+    return RegionMoments(
+        (sums.sums / divisor[:, None]).astype(np.float32),
+        (sums.products / divisor[:, None, None]).astype(np.float32),
+    )
 
 
 def save_targets(path: Path, targets: LevelTargets) -> int:
     """Write the targets durably and return the file's CRC-32."""
-    arrays = {f"gram {layer}": gram for layer, gram in targets.grams.items()}
+    arrays = {f"mean {layer}": style.means for layer, style in targets.styles.items()}
+    arrays |= {f"product {layer}": style.products for layer, style in targets.styles.items()}
     arrays |= {
         f"content {layer}": np.array(value, dtype=np.float64)
         for layer, value in targets.content_mean_squares.items()
     }
+    arrays["regions"] = np.array(targets.region_weights)
     with telling_when_full(path), replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes **kwds for allow_pickle
     return checksum(path)
@@ -131,12 +197,16 @@ def save_targets(path: Path, targets: LevelTargets) -> int:
 
 def load_targets(path: Path, key: str) -> LevelTargets:
     """Read what `save_targets` wrote."""
-    grams, squares = {}, {}
     with np.load(path, allow_pickle=False) as file:
+        named: dict[str, dict[str, NDArray[Any]]] = {"mean": {}, "product": {}, "content": {}}
         for name in file.files:
-            kind, layer = name.split(" ")
-            if kind == "gram":
-                grams[layer] = file[name]
-            else:
-                squares[layer] = float(file[name])
-    return LevelTargets(key, grams, squares)
+            kind, _, layer = name.partition(" ")
+            if layer:
+                named[kind][layer] = file[name]
+        weights = tuple(float(value) for value in file["regions"])
+    return LevelTargets(
+        key,
+        {layer: RegionMoments(mean, named["product"][layer]) for layer, mean in named["mean"].items()},
+        {layer: float(value) for layer, value in named["content"].items()},
+        weights,
+    )

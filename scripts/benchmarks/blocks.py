@@ -18,10 +18,10 @@ from torch import Tensor
 from tilefarm.geometry import Box, Size
 from tilefarm.plan.halo import Piece, receptive_field
 from tilefarm.solve.contract import Derivatives, LevelTargets, Picture, SolverSettings
-from tilefarm.solve.measure import by_position, core_slice, difference_sum, product_sum
+from tilefarm.solve.measure import by_position, core_slice, difference_sum, layer_sums
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active
-from tilefarm.solve.whole import WholeSums, derivatives, whole_losses
+from tilefarm.solve.whole import WholeObjective, WholeSums
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ class BlockMethod:
     ) -> None:
         """`content` is (height, width, 3), float32; for `block` and `margin` see `cut_blocks`.
 
-        Total variation takes no part: `settings.tv_weight` must be 0, else ValueError.
+        Total variation takes no part: `settings.tv_weight` must be 0, else ValueError. Of the style only Gram
+        matrices of the whole picture do.
         """
         if settings.tv_weight:
             raise ValueError(f"the block method is written for a tv_weight of 0, got {settings.tv_weight}")
         self._network = network
-        self._settings = settings
-        self._targets = targets
+        self._objective = WholeObjective(settings, targets)
         self._style = list(active(settings.style_layers))
         self._content = list(active(settings.content_layers))
         layers = {*self._style, *self._content}
@@ -89,15 +89,15 @@ class BlockMethod:
     def evaluate(self, picture: Picture) -> BlockEvaluation:
         """Loss and gradient at a picture of the content's shape."""
         sums = self._statistics(picture)
-        slopes = derivatives(self._settings, self._targets, sums)
+        evaluated = self._objective.evaluate(sums, 0.0)
         gradient = np.empty_like(picture)
         for piece, content in zip(self._blocks, self._contents, strict=True):
             inner, outer = piece.core, piece.core_in_crop
-            grown = self._block_gradient(_tensor(picture, piece.crop), content, slopes)
+            grown = self._block_gradient(_tensor(picture, piece.crop), content, evaluated.derivatives)
             gradient[inner.top : inner.bottom, inner.left : inner.right] = grown[
                 outer.top : outer.bottom, outer.left : outer.right
             ]
-        return BlockEvaluation(whole_losses(self._settings, self._targets, sums, 0.0).total, gradient)
+        return BlockEvaluation(evaluated.losses.total, gradient)
 
     def _statistics(self, picture: Picture) -> WholeSums:
         """Pass 1: the sums over the inner blocks' positions."""
@@ -109,7 +109,9 @@ class BlockMethod:
                 inner = by_position(self._inner(found, name, piece))
                 sums.positions[name] = sums.positions.get(name, 0) + len(inner)
                 if name in self._style:
-                    sums.products[name] = sums.products.get(name, 0.0) + product_sum(inner)
+                    more = layer_sums(inner, None, 1.0)
+                    before = sums.styles.get(name)
+                    sums.styles[name] = more if before is None else before + more
                 if name in self._content:
                     wanted = by_position(self._inner(content[name], name, piece))
                     error = difference_sum(inner, wanted)
@@ -125,7 +127,7 @@ class BlockMethod:
             values = found.detach().float()
             back = torch.zeros_like(values)
             if name in slopes.products:
-                matrix = torch.from_numpy(slopes.products[name])
+                matrix = torch.from_numpy(slopes.products[name][0])
                 back += 2 * torch.matmul(matrix, values.flatten(2)).view_as(values)
             if name in slopes.content_errors:
                 back += 2 * slopes.content_errors[name] * (values - content[name].float())

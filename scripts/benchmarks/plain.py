@@ -2,7 +2,8 @@
 
 Eager PyTorch in float32 and its usual layout NCHW: one module after the other, losses of the features,
 autograd, and torch.optim.LBFGS with a closure. The network, its weights and the objective are the default
-job's, so both do the same arithmetic; weights take no gradients and nothing runs behind the deepest layer.
+job's, whose style errors are those of Gram matrices, so both do the same arithmetic; weights take no
+gradients and nothing runs behind the deepest layer.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class PlainObjective:
         self._settings = settings
         self._preprocessing = weights.preprocessing
         self._parameters = {name: torch.tensor(values) for name, values in weights.arrays.items()}
-        self._targets = {name: torch.tensor(gram) for name, gram in targets.grams.items()}
+        self._targets = {name: torch.tensor(style.products[0]) for name, style in targets.styles.items()}
         self._mean_squares = targets.content_mean_squares
         with torch.no_grad():
             features = self._features(nchw(content))

@@ -27,7 +27,7 @@ from tilefarm.solve.weights import load_weights
 from tilefarm.spec.model import Job, Style
 from tilefarm.spec.networks import Stage, stages_to
 from tilefarm.spec.output import Output
-from tilefarm.targets import Pieces, measure_grams, measure_mean_squares
+from tilefarm.targets import Pieces, measure_mean_squares, measure_sums, picture_moments
 
 STYLE = Size(256, 192)
 _GRAIN = 0.05
@@ -126,10 +126,7 @@ def make_workload(folder: Path, executor: Executor, precision: Precision, size: 
     part = Size(min(size.width, STYLE.width), min(size.height, STYLE.height))
     targets = LevelTargets(
         key="benchmark",
-        grams={
-            name: gram.astype(np.float32)
-            for name, gram in measure_grams(executor, settings, painting, _nothing).items()
-        },
+        styles=picture_moments(measure_sums(executor, settings, painting, _nothing)),
         content_mean_squares=measure_mean_squares(
             executor, settings, Pieces.centred(content, size, part), _nothing
         ),

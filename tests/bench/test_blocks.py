@@ -11,6 +11,7 @@ import torch
 from scripts.benchmarks.block_method import affordable_graphs, relative_difference
 from scripts.benchmarks.blocks import BlockEvaluation, BlockMethod, cut_blocks
 from scripts.benchmarks.workload import default_settings, load_default_weights
+from tests.moments import gram_styles
 from tilefarm.geometry import Box, Size
 from tilefarm.plan.halo import Piece
 from tilefarm.solve.backend import make_network
@@ -47,7 +48,7 @@ def targets(settings: SolverSettings) -> LevelTargets:
     for name, _ in settings.style_layers:
         root = generator.random((channels_of("vgg19")[name], 40), dtype=np.float32) * 20
         grams[name] = root @ root.T
-    return LevelTargets("test", grams, {name: 5e3 for name, _ in settings.content_layers})
+    return LevelTargets("test", gram_styles(grams), {name: 5e3 for name, _ in settings.content_layers})
 
 
 def untiled(
@@ -65,7 +66,7 @@ def untiled(
     weight = sum(weight for _, weight in settings.style_layers)
     for name, share in settings.style_layers:
         rows = found[name].flatten(2)[0]
-        aim = torch.from_numpy(aims.grams[name]).double()
+        aim = torch.from_numpy(aims.styles[name].products[0]).double()
         gram = (rows @ rows.T).double() / rows.shape[1]
         total = total + 1000 * share / weight * ((gram - aim) ** 2).sum() / (aim**2).sum()
     ((name, _),) = settings.content_layers

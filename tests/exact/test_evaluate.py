@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.moments import gram_styles
 from tilefarm.exact.evaluate import WholeEvaluator, WholePicture
 from tilefarm.exact.verify import verify
 from tilefarm.execute.local import LocalExecutor
@@ -20,6 +21,7 @@ from tilefarm.geometry import Size
 from tilefarm.plan.halo import ReceptiveField, partition, receptive_field
 from tilefarm.solve.contract import LevelTargets, Losses, SolverSettings, Weights
 from tilefarm.solve.weights import load_weights
+from tilefarm.solve.whole import Evaluated, WholeObjective, WholeSums
 
 SIZE = Size(101, 67)
 SETTINGS = SolverSettings(
@@ -72,7 +74,7 @@ def targets() -> LevelTargets:
     for name, channels in (("relu1_1", 64), ("relu3_1", 256)):
         root = generator.random((channels, channels), dtype=np.float32) * 20
         grams[name] = (root @ root.T / channels).astype(np.float32)
-    return LevelTargets("test", grams, {"relu2_2": 5e4})
+    return LevelTargets("test", gram_styles(grams), {"relu2_2": 5e4})
 
 
 def evaluator(executor: Executor, folder: Path, keep: Keep, core: int = 32) -> WholeEvaluator:
@@ -115,15 +117,14 @@ def test_a_worker_that_was_killed_between_evaluations_changes_nothing(
 def test_a_worker_that_was_killed_between_the_passes_changes_nothing(
     local: Executor, farm: Executor, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tilefarm.solve.whole import derivatives
-
     wanted = results(evaluator(local, folder, NOTHING), folder)
+    between = WholeObjective.evaluate
 
-    def killing(*arguments: object) -> object:
+    def killing(objective: WholeObjective, sums: WholeSums, tv: float) -> Evaluated:
         os.kill(farm.workers[1].process, signal.SIGKILL)
-        return derivatives(*arguments)  # type: ignore[arg-type]
+        return between(objective, sums, tv)
 
-    monkeypatch.setattr("tilefarm.exact.evaluate.derivatives", killing)
+    monkeypatch.setattr(WholeObjective, "evaluate", killing)
     evaluate = evaluator(farm, folder, ALL)
     evaluate(folder / "point", folder / "gradient")
     assert (evaluate.losses, (folder / "gradient").read_bytes()) == wanted[0]

@@ -24,6 +24,7 @@ from tilefarm.solve.contract import (
 from tilefarm.solve.measure import measure
 from tilefarm.solve.tile import solve_tiles
 from tilefarm.solve.weights import load_weights
+from tilefarm.targets import picture_moments
 
 SIDE = 64
 ITERATIONS = 2
@@ -80,10 +81,7 @@ def work() -> Work:
     style, content = measurements[0], measurements[1]
     targets = LevelTargets(
         key="test",
-        grams={
-            layer: (style.products[layer] / style.positions[layer]).astype(np.float32)
-            for layer in STYLE_LAYERS
-        },
+        styles=picture_moments(style.styles),
         content_mean_squares={"relu2_2": content.squares["relu2_2"] / (content.positions["relu2_2"] * 128)},
     )
     batches = (

@@ -113,10 +113,13 @@ def test_measurements_are_equal(case: Case, work: Work) -> None:
         expected = work.measurements[part.index]
         assert part.positions == expected.positions
         assert part.squares == expected.squares
-        assert part.products.keys() == expected.products.keys()
-        for layer, product in part.products.items():
-            assert product.dtype == np.float64
-            assert product.tobytes() == expected.products[layer].tobytes()
+        assert part.styles.keys() == expected.styles.keys()
+        for layer, sums in part.styles.items():
+            wanted = expected.styles[layer]
+            assert sums.products.dtype == np.float64
+            assert sums.products.tobytes() == wanted.products.tobytes()
+            assert sums.sums.tobytes() == wanted.sums.tobytes()
+            assert sums.weights.tobytes() == wanted.weights.tobytes()
 
 
 def test_batches_are_asked_for_one_by_one(case: Case, work: Work) -> None:

@@ -136,9 +136,9 @@ def test_a_measurement_makes_room_by_dropping_what_is_kept(
     for measurement in found:
         expected = work.measurements[measurement.index]
         assert measurement.squares == expected.squares
-        assert measurement.products.keys() == expected.products.keys()
-        for layer, product in expected.products.items():
-            np.testing.assert_array_equal(measurement.products[layer], product)
+        assert measurement.styles.keys() == expected.styles.keys()
+        for layer, sums in expected.styles.items():
+            np.testing.assert_array_equal(measurement.styles[layer].products, sums.products)
 
 
 def test_a_piece_that_does_not_fit_alone_ends_the_run_with_the_sentence(

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 import tilefarm.driver
+from tests.moments import gram_sums
 from tilefarm.driver import render
 from tilefarm.events import Event, TileFinished
 from tilefarm.execute.open import ExecutorChoice
@@ -186,7 +187,7 @@ class EchoExecutor:
 
     def measure(self, settings: Any, tasks: Iterable[Any]) -> Iterator[Measurement]:
         for task in tasks:
-            style = {name: np.zeros((1, 1)) for name, _ in settings.style_layers}
+            style = gram_sums({name: np.zeros((1, 1)) for name, _ in settings.style_layers})
             content = {name: 0.0 for name, _ in settings.content_layers}
             style, content = (style, {}) if task.kind == "style" else ({}, content)
             yield Measurement(task.index, dict.fromkeys((*style, *content), 1), style, content, 0.0)

@@ -13,6 +13,7 @@ import torch
 
 from tests.exact.test_exact_level import write_job
 from tests.exactness import relative_error, smooth_picture, targets_of, tiled
+from tests.moments import gram_slopes
 from tests.prepared import CONTENT, STYLE, prepared_job
 from tests.solve.test_exact_pieces import SETTINGS
 from tilefarm.driver import render, run_folder
@@ -24,7 +25,6 @@ from tilefarm.plan.estimate import batch_bytes, content_bytes, graph_bytes
 from tilefarm.plan.halo import Piece, partition, receptive_field
 from tilefarm.solve.backend import make_network
 from tilefarm.solve.contract import (
-    Derivatives,
     LevelTargets,
     Picture,
     PieceTask,
@@ -35,7 +35,7 @@ from tilefarm.solve.contract import (
     Weights,
     is_low,
 )
-from tilefarm.solve.measure import by_position, product_sum
+from tilefarm.solve.measure import by_position, layer_sums
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import TileObjective
 from tilefarm.solve.pieces import PieceSolver
@@ -66,13 +66,18 @@ def tensor(pixels: Picture, device: str | torch.device) -> torch.Tensor:
     return torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].contiguous()
 
 
+def products(rows: torch.Tensor) -> torch.Tensor:
+    """The sum of f f^T of features (positions, channels)."""
+    return torch.from_numpy(layer_sums(rows, None, 1.0).products[0])
+
+
 def features_error(weights: Weights, settings: SolverSettings, device: str) -> float:
     """The largest relative error of a layer's features or their products, against float64 on the CPU."""
     exact = FeatureNetwork("vgg19", weights, LAYERS, dtype=torch.float64)
     wanted = exact.features(tensor(picture(1), "cpu").double(), LAYERS)
     found = make_network(settings, weights, device).features(tensor(picture(1), device), LAYERS)
     pairs = [(by_position(found[name]), by_position(wanted[name])) for name in LAYERS]
-    pairs += [(torch.from_numpy(product_sum(x)), torch.from_numpy(product_sum(y))) for x, y in pairs]
+    pairs += [(products(x), products(y)) for x, y in pairs]
     return max(float((x.cpu().double() - y).norm() / y.norm()) for x, y in pairs)
 
 
@@ -155,7 +160,7 @@ def evaluate(
     solver.statistics(task)
     kept = between()
     slopes = {name: np.eye(channels[name], dtype=np.float32) for name, _ in settings.style_layers}
-    solver.gradient(task, Derivatives(slopes, {"relu4_2": 1.0}))
+    solver.gradient(task, gram_slopes(slopes, {"relu4_2": 1.0}))
     return kept
 
 

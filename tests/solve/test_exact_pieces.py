@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tests.exactness import relative_error, smooth_picture, targets_of, tiled, untiled
+from tests.moments import gram_slopes
 from tilefarm.geometry import Box, Size
 from tilefarm.plan.halo import ReceptiveField, partition, receptive_field
 from tilefarm.solve.backend import make_network
 from tilefarm.solve.contract import (
-    Derivatives,
     MissingState,
     PieceGradient,
     PieceSums,
@@ -126,7 +126,7 @@ def test_a_worker_that_lost_its_state_says_so(network: FeatureNetwork) -> None:
 def test_a_graph_of_an_earlier_evaluation_is_never_used(network: FeatureNetwork) -> None:
     """A worker may hold one whose second pass was done by another worker."""
     first, second = smooth_picture(64, 64, 1), smooth_picture(64, 64, 2)
-    slopes = Derivatives({"relu1_1": np.eye(64, dtype=np.float32)}, {"relu4_2": 1.0})
+    slopes = gram_slopes({"relu1_1": np.eye(64, dtype=np.float32)}, {"relu4_2": 1.0})
     task = PieceTask(0, "level", Box(0, 0, 64, 64), second, first, evaluation=2)
     stale, fresh = (PieceSolver(network, SETTINGS, 1, contents=1) for _ in range(2))
     stale.statistics(replace(task, crop=first, evaluation=1))

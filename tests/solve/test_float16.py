@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tests.exactness import Picture, relative_error, smooth_picture, targets_of, tiled, untiled
+from tests.moments import gram_slopes
 from tilefarm.errors import TilefarmError
 from tilefarm.geometry import Box, Size
 from tilefarm.plan.halo import partition, receptive_field
 from tilefarm.solve import objective, pieces, scaling
 from tilefarm.solve.backend import make_network
 from tilefarm.solve.contract import (
-    Derivatives,
     LevelTargets,
     MeasureTask,
     PieceGradient,
@@ -79,7 +79,7 @@ def reference_gradient(weights: Weights, targets: LevelTargets, bits: int) -> Pi
     found, content = (reference_features(weights, y, bits) for y in (x, tensor(CONTENT).double()))
     total = torch.zeros((), dtype=torch.float64)
     for name, _ in SETTINGS.style_layers:
-        rows, target = found[name].flatten(2)[0], torch.from_numpy(targets.grams[name]).double()
+        rows, target = found[name].flatten(2)[0], torch.from_numpy(targets.styles[name].products[0]).double()
         total = (
             total + 1000 / 3 * (rows @ rows.T / rows.shape[1] - target).square().sum() / target.square().sum()
         )
@@ -228,7 +228,7 @@ def test_derivatives_that_are_not_finite_are_handed_back_for_the_optimizer_to_no
     assert not np.isfinite(gradients[0]).all()
     np.testing.assert_array_equal(gradients[1], tile_gradients(network, SETTINGS, targets, STYLE, IMAGE)[1])
     solver = PieceSolver(network, SETTINGS, 0, contents=0)
-    slopes = Derivatives({"relu1_1": np.full((64, 64), np.nan, np.float32)}, {})
+    slopes = gram_slopes({"relu1_1": np.full((64, 64), np.nan, np.float32)}, {})
     part = solver.gradient(PieceTask(0, "level", Box(0, 0, WIDTH, HEIGHT), IMAGE, CONTENT), slopes)
     assert isinstance(part, PieceGradient)
     assert not np.isfinite(part.gradient).any()
@@ -279,8 +279,9 @@ def test_statistics_are_in_true_size_or_an_error(bundled: Weights, network: Feat
         task = MeasureTask(4, STYLE, whole, kind)
         found = measure(network, SETTINGS, task)
         wanted = measure(make_network(high, bundled, "cpu"), high, task)
-        for name, product in wanted.products.items():
-            assert np.linalg.norm(found.products[name] - product) < 1e-3 * np.linalg.norm(product)
+        for name, sums in wanted.styles.items():
+            error = np.linalg.norm(found.styles[name].products - sums.products)
+            assert error < 1e-3 * np.linalg.norm(sums.products)
         assert found.squares == pytest.approx(wanted.squares, rel=1e-3)
         wild = STYLE.copy()
         wild[5, 5] = np.inf

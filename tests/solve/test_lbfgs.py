@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings, Weights
+from tilefarm.solve.contract import LevelTargets, Picture, RegionMoments, SolverSettings, Weights
 from tilefarm.solve.lbfgs import MOST_ROLLBACKS, Minimum, Status, minimize
-from tilefarm.solve.losses import gram
+from tilefarm.solve.losses import moments
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import TileObjective
 
@@ -121,9 +121,12 @@ def test_iterates_are_those_of_torch_on_a_tile(
         torch.from_numpy(picture(48, 48, seed)).double().permute(2, 0, 1).unsqueeze(0) for seed in (0, 1)
     )
     features = network.features(style, [name for name, _ in chosen.style_layers])
-    grams = {name: gram(values)[0].numpy() for name, values in features.items()}
+    styles = {
+        name: RegionMoments(*(part[0].numpy() for part in moments(values)[0]))
+        for name, values in features.items()
+    }
     mean_square = float(network.features(content, ["relu3_2"])["relu3_2"].square().mean())
-    targets = LevelTargets("test", grams, {"relu3_2": mean_square})
+    targets = LevelTargets("test", styles, {"relu3_2": mean_square})
     objective = TileObjective(network, chosen, targets, content)
 
     def function(x: Tensor) -> Tensor:

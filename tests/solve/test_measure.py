@@ -57,14 +57,14 @@ def test_sums_over_a_partition_are_those_of_the_whole_picture(
         f"relu{block}_1": (height >> block - 1) * (width >> block - 1) for block in range(1, 6)
     }
     assert not whole.squares
-    for layer, products in whole.products.items():
+    for layer, sums in whole.styles.items():
         assert sum(part.positions[layer] for part in parts) == whole.positions[layer]
-        total = sum(part.products[layer] for part in parts)
-        assert np.linalg.norm(total - products) < 1e-5 * np.linalg.norm(products)
+        total = sum((part.styles[layer].products for part in parts), np.zeros_like(sums.products))
+        assert np.linalg.norm(total - sums.products) < 1e-5 * np.linalg.norm(sums.products)
 
     whole = measured(network, chosen, image, everything, everything, "content")
     parts = [measured(network, chosen, image, crop, core, "content") for crop, core in cut]
-    assert not whole.products
+    assert not whole.styles
     assert whole.squares["relu4_2"] > 0
     assert sum(part.squares["relu4_2"] for part in parts) == pytest.approx(whole.squares["relu4_2"], rel=1e-5)
 
@@ -81,9 +81,10 @@ def test_products_are_those_of_the_features_in_float64(
     with torch.no_grad():
         features = network.features(torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0), ["relu1_1"])
     rows = features["relu1_1"].double().numpy()[0].reshape(64, -1)
-    assert set(found.products) == {"relu1_1"}
-    np.testing.assert_allclose(found.products["relu1_1"], rows @ rows.T, rtol=1e-5)
-    assert found.products["relu1_1"].dtype == np.float64
+    assert set(found.styles) == {"relu1_1"}
+    (products,) = found.styles["relu1_1"].products
+    np.testing.assert_allclose(products, rows @ rows.T, rtol=1e-5)
+    assert products.dtype == np.float64
 
 
 def test_a_core_off_the_grid_is_refused(

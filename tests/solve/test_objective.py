@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tests.moments import gram_styles
 from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings, Weights
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import TileObjective
@@ -29,7 +30,7 @@ def targets() -> LevelTargets:
     for name, channels in (("relu1_1", 64), ("relu2_1", 128)):
         root = generator.random((channels, channels)).astype(np.float32)
         grams[name] = (root @ root.T / channels).astype(np.float32)
-    return LevelTargets("test", grams, {"relu2_2": 0.8})
+    return LevelTargets("test", gram_styles(grams), {"relu2_2": 0.8})
 
 
 def batch(picture: Callable[[int, int, int], Picture], *seeds: int) -> Tensor:
@@ -54,7 +55,7 @@ def test_the_total_is_the_weighted_sum_of_the_documented_terms(
         style = 0.0
         for name, weight in (("relu1_1", 3.0), ("relu2_1", 1.0)):
             rows = f[name][tile].reshape(len(f[name][tile]), -1)
-            a = targets.grams[name].astype(np.float64)
+            a = targets.styles[name].products[0].astype(np.float64)
             style += weight * ((rows @ rows.T / rows.shape[1] - a) ** 2).sum() / (a**2).sum() / 4.0
         close = np.mean((f["relu2_2"][tile] - p[tile]) ** 2) / 0.8
         pixels = images[tile].numpy()
@@ -137,7 +138,10 @@ def test_drift_correction_aims_at_the_style_plus_the_tiles_own_deviation(
     start, images = batch(picture, 1, 2), batch(picture, 3, 4)
     style, whole = grams(batch(picture, 5))[0], grams(batch(picture, 6))[0]
     targets = LevelTargets(
-        "drift", {"relu2_1": style.astype(np.float32)}, {}, {"relu2_1": whole.astype(np.float32)}
+        "drift",
+        gram_styles({"relu2_1": style.astype(np.float32)}),
+        {},
+        pictures=gram_styles({"relu2_1": whole.astype(np.float32)}),
     )
     objective = TileObjective(network, chosen, targets, start, start)
     aims = style + grams(start) - whole

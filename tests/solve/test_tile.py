@@ -13,6 +13,7 @@ from tilefarm.solve.backend import make_network
 from tilefarm.solve.contract import LevelTargets, MeasureTask, Picture, SolverSettings, TileTask, Weights
 from tilefarm.solve.measure import measure
 from tilefarm.solve.tile import solve_tiles
+from tilefarm.targets import picture_moments
 
 Settings = Callable[..., SolverSettings]
 MakePicture = Callable[[int, int, int], Picture]
@@ -25,9 +26,8 @@ def targets(bundled: Weights, settings: Settings, picture: MakePicture) -> Level
     whole = Box(0, 0, 128, 96)
     style = measure(network, chosen, MeasureTask(0, picture(96, 128, 50), whole, "style"))
     content = measure(network, chosen, MeasureTask(0, picture(96, 128, 51), whole, "content"))
-    grams = {name: (s / style.positions[name]).astype(np.float32) for name, s in style.products.items()}
     squares = {name: s / content.positions[name] / 512 for name, s in content.squares.items()}
-    return LevelTargets("test", grams, squares)
+    return LevelTargets("test", picture_moments(style.styles), squares)
 
 
 def tasks(picture: MakePicture, *seeds: int, iterations: int = 4, size: int = 96) -> list[TileTask]:

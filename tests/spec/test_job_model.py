@@ -277,3 +277,45 @@ def test_long_texts_are_refused_quickly() -> None:
     [(_, message)] = mistakes(Objective, {"tv_weight": "9" * 200_000})
     assert "valid number" in message
     assert time.monotonic() - started < 5  # a pattern that tries every split of the digits takes minutes
+
+
+@pytest.mark.parametrize(
+    ("written", "resolved"),
+    [
+        ("gram", (("gram", 1.0),)),
+        ("mean_std", (("mean", 1.0), ("std", 1.0))),
+        ("gram_mean_std", (("gram", 1.0), ("mean", 1.0), ("std", 1.0))),
+        ({"wasserstein": 2, "gram": 0}, (("wasserstein", 2.0),)),
+        ({"remap": 0.5, "gram": 1}, (("gram", 1.0), ("remap", 0.5))),
+    ],
+)
+def test_statistics_are_named_or_weighted(written: Any, resolved: Any) -> None:
+    assert Objective.model_validate({"style_statistics": written}).style_statistics == resolved
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("grams", "did you mean 'gram'?"),
+        ({"gram": -1}, "must be gram"),
+        ({"gram": 0}, "only zeros"),
+        ({"grm": 1}, "did you mean 'gram'?"),
+        ([1], "must be gram"),
+        (None, "got nothing"),
+    ],
+)
+def test_mistaken_statistics_are_told(written: Any, said: str) -> None:
+    ((place, sentence),) = mistakes(Job, minimal(objective={"style_statistics": written}))
+    assert place == "objective.style_statistics"
+    assert said in sentence
+
+
+def test_keys_of_the_objective_that_exclude_each_other() -> None:
+    both = {"content_blend": 0.5, "content_layers": {"relu3_1": 1}}
+    assert [place for place, _ in mistakes(Job, minimal(objective=both))] == ["objective.content_blend"]
+    shifted = {"activation_shift": -1, "style_statistics": "mean"}
+    assert [place for place, _ in mistakes(Job, minimal(objective=shifted))] == ["objective.activation_shift"]
+    Job.model_validate(minimal(objective={"content_blend": 0.5, "content_layers": {"relu4_2": 1.0}}))
+    Job.model_validate(
+        minimal(objective={"activation_shift": -1, "style_statistics": {"gram": 1, "mean": 1}})
+    )

@@ -156,7 +156,8 @@ def test_resolved_jobs_have_all_keys_and_absolute_paths(folder: Path) -> None:
     )
     data = yaml.safe_load(to_yaml(load_job(path)))
     assert data["content"] == str(folder / "a.jpg")
-    assert data["styles"] == [{"image": str(folder / "a.jpg"), "weight": 1.0, "scale": 1.0}]
+    whole = {"weight": 1.0, "scale": 1.0, "mask": None, "style_mask": None}
+    assert data["styles"] == [{"image": str(folder / "a.jpg"), **whole}]
     assert data["output"]["path"] == str(folder / "b.tif")
     assert data["output"]["print"] == {"width": "4cm", "height": "30mm", "dpi": None}
     assert (data["output"]["dpi"], data["output"]["bit_depth"]) == (300.0, 16)
@@ -188,6 +189,9 @@ def test_starter_shows_every_key(folder: Path) -> None:
         "image",
         "weight",
         "scale",
+        "mask",
+        "style_mask",
+        "content_blend",
         "width",
         "height",
         "long_side",

@@ -10,6 +10,7 @@ from tilefarm.canvas.total_variation import add_gradient, total_variation
 from tilefarm.execute.protocol import Executor, Keep
 from tilefarm.files import reserve, zero
 from tilefarm.geometry import Box, Size
+from tilefarm.image.regions import RawRegions
 from tilefarm.image.window import open_raw, raw_bytes, read_window
 from tilefarm.plan.halo import Piece
 from tilefarm.solve.contract import (
@@ -22,7 +23,7 @@ from tilefarm.solve.contract import (
     PieceTask,
     SolverSettings,
 )
-from tilefarm.solve.whole import WholeSums, derivatives, whole_losses
+from tilefarm.solve.whole import WholeObjective, WholeSums
 
 
 class _StateLostError(Exception):
@@ -40,7 +41,9 @@ class WholePicture:
     content: Path
     """The raw content, of this size without the border."""
     border: int = 0
-    """Pixels of reflection on every side that the picture has and the file of its content lacks."""
+    """Pixels of reflection on every side that the picture has and the files of content and regions lack."""
+    regions: RawRegions | None = None
+    """The shares of regions; None where there is one style for all."""
 
 
 class WholeEvaluator:
@@ -58,7 +61,7 @@ class WholeEvaluator:
         """`on_piece(done, total)` is told of every finished piece of an evaluation, both passes counted."""
         self._executor = executor
         self._settings = settings
-        self._targets = targets
+        self._objective = WholeObjective(settings, targets)
         self._picture = picture
         self._keep = keep
         self._on_piece = on_piece
@@ -77,8 +80,8 @@ class WholeEvaluator:
             self._held_contents = set()
             graphs = self._sum(point)
         tv = total_variation(point, self._picture.size)
-        self.losses = whole_losses(self._settings, self._targets, self.sums, tv)
-        slopes = derivatives(self._settings, self._targets, self.sums)
+        evaluated = self._objective.evaluate(self.sums, tv)
+        self.losses, slopes = evaluated.losses, evaluated.derivatives
         try:
             self._add_gradients(point, gradient, slopes, graphs)
         except _StateLostError:
@@ -126,6 +129,7 @@ class WholeEvaluator:
         """The pieces in order; those in `graphs` without their crop, those in `contents` without content."""
         picture, border = self._picture, self._picture.border
         inner = Size(picture.size.width - 2 * border, picture.size.height - 2 * border)
+        regions = picture.regions
         for index, piece in enumerate(picture.pieces):
             crop = piece.crop
             place = Box(crop.left - border, crop.top - border, crop.right - border, crop.bottom - border)
@@ -136,4 +140,5 @@ class WholeEvaluator:
                 core=piece.core_in_crop,
                 crop=None if index in graphs else read_window(open_raw(point, picture.size), crop),
                 content=None if index in contents else read_window(open_raw(picture.content, inner), place),
+                regions=None if index in contents or regions is None else regions.window(inner, place),
             )

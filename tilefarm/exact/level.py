@@ -13,7 +13,7 @@ from tilefarm.geometry import Box
 from tilefarm.image.window import copy_window
 from tilefarm.plan.build import LevelPlan
 from tilefarm.plan.grid import BORDER
-from tilefarm.rounds import RunTools
+from tilefarm.rounds import RunTools, level_regions
 from tilefarm.rundir.journal import RoundDone
 from tilefarm.settings import choose_keep
 from tilefarm.solve.contract import LevelTargets
@@ -28,7 +28,9 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
     begin = time.monotonic()
     run, canvas = tools.run, tools.run.canvas(level.index)
     window = level.grid.tile
-    picture = WholePicture(targets.key, window, level.pieces, run.content(level.index), BORDER)
+    picture = WholePicture(
+        targets.key, window, level.pieces, run.content(level.index), BORDER, level_regions(tools, level)
+    )
 
     def on_piece(done: int, total: int) -> None:
         tools.listen(PiecesProgress(level.index, "evaluating", done, total))

@@ -12,6 +12,7 @@ from tilefarm.errors import JobError
 from tilefarm.exact.evaluate import WholeEvaluator, WholePicture
 from tilefarm.execute.protocol import Executor, Keep
 from tilefarm.geometry import Box, Size
+from tilefarm.image.regions import RawRegions, write_regions
 from tilefarm.image.resize import write_content
 from tilefarm.image.window import open_raw, read_window
 from tilefarm.plan.grid import BORDER
@@ -20,8 +21,9 @@ from tilefarm.plan.layers import deepest_of
 from tilefarm.prepare import Prepared
 from tilefarm.rundir.journal import Started
 from tilefarm.settings import solver_settings
-from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings
-from tilefarm.targets import Pieces, measure_grams, measure_mean_squares, mix_grams
+from tilefarm.solve.contract import LevelTargets, Picture, Regions, SolverSettings
+from tilefarm.spec.regions import is_masked, regions_of
+from tilefarm.targets import Pieces, measure_mean_squares, measure_sums, style_moments, write_style
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 1e-2}
 """Of the relative error. bfloat16 has 8 bits of mantissa, float16 11, and a piece's convolutions round
@@ -73,24 +75,35 @@ def verify_job(prepared: Prepared, executor: Executor, started: Started, number:
         window = _window(level.size)
         content = read_window(open_raw(folder / "level.f32", level.size), window)
         content.tofile(folder / "content.f32")
-        grams = []
-        for style, size in zip(prepared.styles, level.styles, strict=True):
-            write_content(style, Box.of(style.size), size, folder / "style.f32")
-            pieces = Pieces.of(folder / "style.f32", size, job.tiles.side, field)
-            grams.append(measure_grams(executor, settings, pieces, lambda: None))
+        sums = []
+        for number, size in enumerate(level.styles):
+            files = folder / "style.f32", folder / "style-mask.f32"
+            pieces = write_style(prepared, number, size, level.grid.tile, files)
+            sums.append(measure_sums(executor, settings, pieces, lambda: None))
         squares = measure_mean_squares(
             executor,
             settings,
             Pieces.of(folder / "content.f32", window.size, job.tiles.side, field),
             lambda: None,
         )
-    targets = LevelTargets("verify", mix_grams(grams, [style.weight for style in job.styles]), squares)
+        shares = _shares(prepared, level.size, window, folder / "regions.f32")
+    weights, regions = [style.weight for style in job.styles], regions_of(job)
+    moments = style_moments(sums, weights, [region.styles for region in regions])
+    targets = LevelTargets("verify", moments, squares, (1.0,) * len(regions))
     noise = np.random.default_rng(job.seed).normal(0, 0.05, content.shape)
     picture = (content + noise).astype(np.float32)
     core = job.tiles.side
     if window.size.long_side <= core:  # the job would solve this level whole: cut it all the same
         core = max(field.stride, window.size.long_side // 2 // field.stride * field.stride)
-    return verify(executor, settings, targets, picture, content, core, field)
+    return verify(executor, settings, targets, picture, content, core, field, shares)
+
+
+def _shares(prepared: Prepared, level: Size, window: Box, path: Path) -> Regions | None:
+    """The regions' shares in a window of a level; None where there is one style for all."""
+    if not is_masked(prepared.job):
+        return None
+    crops = prepared.masks.crops(prepared.plan.crop, prepared.content.size)
+    return write_regions(prepared.masks.regions, crops, level, path).window(level, window)
 
 
 def _window(level: Size) -> Box:
@@ -110,9 +123,11 @@ def verify(
     content: Picture,
     core: int,
     field: ReceptiveField,
+    shares: Regions | None = None,
 ) -> Verdict:
     """Evaluate a picture (height, width, 3) in one piece and in cores of `core` pixels, and compare.
 
+    `shares` (height, width, regions) says where the targets' regions are; None: one is everywhere.
     Untiled is the same evaluation with a single piece, whose crop is the whole picture.
     """
     height, width = picture.shape[:2]
@@ -123,13 +138,17 @@ def verify(
         folder = Path(name)
         content.astype("<f4").tofile(folder / "content.f32")
         picture.astype("<f4").tofile(folder / "point.f32")
+        regions = None
+        if shares is not None:
+            shares.astype("<f4").tofile(folder / "regions.f32")
+            regions = RawRegions(folder / "regions.f32", shares.shape[2])
 
         def run(label: str, pieces: tuple[Piece, ...]) -> tuple[WholeEvaluator, Picture]:
             evaluate = WholeEvaluator(
                 executor,
                 settings,
                 targets,
-                WholePicture(label, size, pieces, folder / "content.f32"),
+                WholePicture(label, size, pieces, folder / "content.f32", regions=regions),
                 Keep(graphs=0, contents=len(pieces)),
                 _ignore,
             )
@@ -138,11 +157,15 @@ def verify(
 
         untiled, wanted = run("untiled", whole)
         tiled, found = run("tiled", cut)
-    layers = list(untiled.sums.products)
+    layers = list(untiled.sums.styles)
     return Verdict(
         loss_rel_error=abs(tiled.losses.total / untiled.losses.total - 1),
         statistics_rel_error=max(
-            (_relative(tiled.sums.gram(name), untiled.sums.gram(name)) for name in layers), default=0.0
+            (
+                _relative(tiled.sums.styles[name].products, untiled.sums.styles[name].products)
+                for name in layers
+            ),
+            default=0.0,
         ),
         gradient_rel_error=_relative(found, wanted),
         halo=field.halo,

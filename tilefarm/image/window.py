@@ -21,13 +21,13 @@ _ROWS = 256
 RawCanvas = np.memmap[Any, np.dtype[np.float32]]
 
 
-def raw_bytes(size: Size) -> int:
+def raw_bytes(size: Size, channels: int = CHANNELS) -> int:
     """The length in bytes of a raw canvas."""
-    return size.pixels * CHANNELS * RAW_DTYPE.itemsize
+    return size.pixels * channels * RAW_DTYPE.itemsize
 
 
-def open_raw(path: Path, size: Size, mode: Literal["r", "r+"] = "r") -> RawCanvas:
-    """Map a raw canvas into memory, shape (height, width, 3), float32.
+def open_raw(path: Path, size: Size, mode: Literal["r", "r+"] = "r", channels: int = CHANNELS) -> RawCanvas:
+    """Map a raw canvas into memory, shape (height, width, channels), float32.
 
     Raises TilefarmError where the file is missing or its length is not that of such a canvas.
     """
@@ -35,12 +35,12 @@ def open_raw(path: Path, size: Size, mode: Literal["r", "r+"] = "r") -> RawCanva
         found = path.stat().st_size
     except FileNotFoundError as error:
         raise TilefarmError(f"the canvas {path} is missing; submit the job again to rebuild it") from error
-    if found != raw_bytes(size):
+    if found != raw_bytes(size, channels):
         raise TilefarmError(
-            f"the canvas {path} must have {raw_bytes(size)} bytes for {size} pixels, got {found}; "
+            f"the canvas {path} must have {raw_bytes(size, channels)} bytes for {size} pixels, got {found}; "
             "remove the run folder and submit the job again"
         )
-    return np.memmap(path, dtype=RAW_DTYPE, mode=mode, shape=(size.height, size.width, CHANNELS))
+    return np.memmap(path, dtype=RAW_DTYPE, mode=mode, shape=(size.height, size.width, channels))
 
 
 def copy_window(source: Path, size: Size, box: Box, target: Path) -> None:
@@ -74,8 +74,8 @@ def reflect_indices(start: int, stop: int, length: int) -> NDArray[np.int64]:
 def read_window(picture: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
     """A contiguous copy of the window `box` of the endlessly reflected picture.
 
-    `picture` has shape (height, width, 3) and may be a memory map: only the rows and columns that
-    the window shows are read. The result has shape (box.height, box.width, 3).
+    `picture` has shape (height, width, channels) and may be a memory map: only the rows and columns that
+    the window shows are read. The result has shape (box.height, box.width, channels).
     """
     height, width = picture.shape[:2]
     if box.left >= 0 and box.top >= 0 and box.right <= width and box.bottom <= height:

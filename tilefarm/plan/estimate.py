@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from tilefarm.geometry import Size
 from tilefarm.plan.build import LevelPlan, RenderPlan
-from tilefarm.plan.layers import deepest_of, layers_of
+from tilefarm.plan.halo import receptive_field
+from tilefarm.plan.layers import content_layers, deepest_of, layers_of, style_layers
 from tilefarm.spec.model import Job
 from tilefarm.spec.networks import Convolution, Pooling, stages_to
+from tilefarm.spec.regions import is_masked, regions_of
 
 _FLOAT = 4
 _CHANNELS = 3
@@ -73,16 +75,24 @@ def graph_bytes(job: Job, level: LevelPlan, low_precision: bool) -> int:
 
 
 def content_bytes(job: Job, level: LevelPlan, low_precision: bool) -> int:
-    """Memory of the content's features of a level's largest piece."""
+    """Memory of what is fixed in a level's largest piece: the content's features, the regions' shares."""
     item = 2 if low_precision else 4
-    layers = job.objective.content_layers if job.objective.content_weight else ()
-    wanted = {name for name, weight in layers if weight}
+    wanted = {name for name, _ in content_layers(job)}
     values = sum(
         stage.channels_out * share
         for stage, share in _convolutions(job.network.name, deepest_of(job))
         if stage.output in wanted
     )
-    return round(values * item * max(piece.core.size.pixels for piece in level.pieces))
+    per_pixel = values * item + region_bytes(job)
+    return round(per_pixel * max(piece.core.size.pixels for piece in level.pieces))
+
+
+def region_bytes(job: Job) -> float:
+    """Bytes per pixel of the regions' shares at the style layers; 0 where a style acts everywhere."""
+    if not is_masked(job):
+        return 0.0
+    strides = (receptive_field(job.network.name, name).stride for name, _ in style_layers(job))
+    return len(regions_of(job)) * _FLOAT * (1 + sum(1 / stride**2 for stride in strides))
 
 
 def evaluation_flop(network: str, deepest: str) -> float:
@@ -98,9 +108,10 @@ def activation_bytes(job: Job, item: int) -> float:
     """Bytes per pixel of a tile's forward and backward pass with values of `item` bytes.
 
     What is kept in between, and on top of it the gradient of the largest layer and a float32 copy of its
-    features for the statistics.
+    features for the statistics, and one that is weighted with a region's shares.
     """
-    return kept_bytes(job, item) + _largest(job) * (2 * item + 3 * _FLOAT)
+    weighted = _FLOAT if is_masked(job) else 0
+    return kept_bytes(job, item) + _largest(job) * (2 * item + 3 * _FLOAT + weighted) + region_bytes(job)
 
 
 def piece_bytes(job: Job, item: int) -> float:
@@ -158,6 +169,8 @@ def disk_bytes(job: Job, plan: RenderPlan) -> int:
         work = optimizer_bytes(job, level) if level.pieces else level.grid.tiles * _raw(level.grid.tile)
         styles = [_raw(style) for style in level.styles]
         content = _raw(level.size)
+        if is_masked(job):  # the regions, and the masks that they are made of
+            content += 2 * len(regions_of(job)) * _raw(level.size)
         # While a picture is written that EXIF turns, it lies there as stored, turned and enlarged, and a
         # resumed run may find the one of the killed driver, in mid-round beside the tile slots.
         measuring = work_before + content + sum(styles) + 3 * max(styles)

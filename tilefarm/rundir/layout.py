@@ -74,6 +74,14 @@ class RunDir:
         """A style picture at a level's size, float32."""
         return self.root / f"style-{level}-{number}.f32"
 
+    def style_mask(self, level: int, number: int) -> Path:
+        """The part of a style picture that is looked at, at a level's size, float32."""
+        return self.root / f"style-mask-{level}-{number}.f32"
+
+    def regions(self, level: int) -> Path:
+        """Where the styles act, at a level's size, float32."""
+        return self.root / f"regions-{level}.f32"
+
     def targets(self, level: int) -> Path:
         """The statistics that a level is compared with."""
         return self.root / f"targets-{level}.npz"

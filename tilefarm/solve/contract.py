@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from tilefarm.geometry import Box
 
 Picture = NDArray[np.float32]
+Regions = NDArray[np.float32]
+"""Shares of regions in every pixel, shape (height, width, regions), 0..1."""
 Precision = Literal["float32", "bfloat16", "float16"]
 Preprocessing = Literal["caffe", "torchvision"]
 LayerWeights = tuple[tuple[str, float], ...]
@@ -47,6 +49,14 @@ class SolverSettings:
     style_weight: float
     tv_weight: float
     history: int
+    statistics: tuple[tuple[str, float], ...] = (("gram", 1.0),)
+    """What is compared with the style at each layer: names of `solve.statistics.STATISTICS` and weights."""
+    activation_shift: float = 0.0
+    """Added to features before Gram matrices are formed."""
+    regions: int = 1
+    """How many there are, with styles of their own."""
+    normalize_gradients: bool = False
+    """Whether each layer's derivative gets the same length, times the layer's and the term's weight."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +70,32 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class RegionMoments:
+    """A layer's mean features and mean products of features, in each region of a picture."""
+
+    means: NDArray[np.float32]
+    """E[f], shape (regions, channels)."""
+    products: NDArray[np.float32]
+    """E[f f^T], shape (regions, channels, channels)."""
+
+
+@dataclass(frozen=True)
 class LevelTargets:
     """What every tile of one level is compared with."""
 
     key: str
     """Distinguishes the targets of different runs and levels; workers keep what they made of the last."""
-    grams: dict[str, NDArray[np.float32]]
-    """Per style layer the target Gram matrix, shape (channels, channels), divided by positions."""
+    styles: dict[str, RegionMoments]
+    """Per style layer the style's moments, one style for each region."""
     content_mean_squares: dict[str, float]
     """Per content layer mean(P^2) over the whole level's content: the normaliser of the content term."""
-    picture_grams: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    """The whole picture's Gram matrices G at the start of the round. Where they are given, tile t aims
-    at A + G_t - G and not at A: it keeps its own deviation G_t - G from the whole picture and makes only
-    the move that the whole picture must make."""
+    region_weights: tuple[float, ...] = (1.0,)
+    """How much the style counts in each region; a layer's style error is the sum over regions of weight times
+    share of the picture times error."""
+    pictures: dict[str, RegionMoments] = field(default_factory=dict)
+    """The whole picture's own moments at the start of the round. Where they are given, a tile does not aim at
+    the style's statistic A but at A + G_t - G: it keeps its own deviation G_t - G from the whole picture and
+    makes only the move that the whole picture must make."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +127,8 @@ class TileTask:
     content: Picture
     """The content at the same place, the same shape."""
     iterations: int
+    regions: Regions | None = None
+    """Where the style of each region acts; None where there is one style for all."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +158,23 @@ class MeasureTask:
     """The part of the crop whose positions count, in the crop's pixels. Left and top are multiples of
     the deepest layer's stride; right and bottom are too, or end where the crop ends."""
     kind: Literal["style", "content"]
+    regions: Regions | None = None
+    """For kind 'style': the shares of regions in the crop's pixels; None: all of it is one region."""
+
+
+@dataclass(frozen=True)
+class LayerSums:
+    """Sums of a style layer's features over positions, for each region; those of pieces add up."""
+
+    weights: NDArray[np.float64]
+    """The sum of the region's shares, the number of positions where it is everywhere; shape (regions,)."""
+    sums: NDArray[np.float64]
+    """sum(w f), shape (regions, channels)."""
+    products: NDArray[np.float64]
+    """sum(w f f^T), shape (regions, channels, channels)."""
+
+    def __add__(self, other: LayerSums) -> LayerSums:
+        return LayerSums(self.weights + other.weights, self.sums + other.sums, self.products + other.products)
 
 
 @dataclass(frozen=True)
@@ -142,8 +184,8 @@ class Measurement:
     index: int
     positions: dict[str, int]
     """Per layer the number of positions counted."""
-    products: dict[str, NDArray[np.float64]]
-    """Per style layer sum(f f^T), shape (channels, channels); empty for kind 'content'."""
+    styles: dict[str, LayerSums]
+    """Per style layer; empty for kind 'content'."""
     squares: dict[str, float]
     """Per content layer sum(f^2) over positions and channels; empty for kind 'style'."""
     seconds: float
@@ -161,9 +203,11 @@ class PieceTask:
     crop: Picture | None
     """The piece with its halo; None where the worker has kept the graph of this piece."""
     content: Picture | None
-    """The content at the same place; None where the worker has kept its features."""
+    """The content at the same place; None where the worker has kept its features, and the regions."""
     evaluation: int = 0
     """Counts the first passes over the level: graphs that a worker keeps belong to one of them."""
+    regions: Regions | None = None
+    """The shares of regions at the same place; None too where there is one style for all."""
 
 
 @dataclass(frozen=True)
@@ -173,8 +217,8 @@ class PieceSums:
     index: int
     positions: dict[str, int]
     """Per layer, style or content, the number of positions of the core."""
-    products: dict[str, NDArray[np.float64]]
-    """Per style layer sum(f f^T), shape (channels, channels)."""
+    styles: dict[str, LayerSums]
+    """Per style layer."""
     content_errors: dict[str, float]
     """Per content layer sum((F - P)^2) over positions and channels."""
     holds_graph: bool
@@ -187,8 +231,10 @@ class PieceSums:
 class Derivatives:
     """How the whole picture's loss changes with its statistics; the same for every piece."""
 
+    sums: dict[str, NDArray[np.float32]]
+    """Per style layer dL / d sum(w f), shape (regions, channels)."""
     products: dict[str, NDArray[np.float32]]
-    """Per style layer dL / d sum(f f^T), symmetric, shape (channels, channels)."""
+    """Per style layer dL / d sum(w f f^T), symmetric, shape (regions, channels, channels)."""
     content_errors: dict[str, float]
     """Per content layer dL / d sum((F - P)^2)."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -13,9 +14,9 @@ from torch import Tensor
 from tilefarm.errors import TilefarmError
 from tilefarm.geometry import Box
 from tilefarm.plan.halo import receptive_field
-from tilefarm.solve.contract import Measurement, MeasureTask, SolverSettings
+from tilefarm.solve.contract import LayerSums, Measurement, MeasureTask, Regions, SolverSettings
 from tilefarm.solve.network import FeatureNetwork
-from tilefarm.solve.objective import active
+from tilefarm.solve.objective import active, shares_at
 from tilefarm.solve.sums import sum_per_tile
 
 _POSITIONS_PER_BLOCK = 16384
@@ -40,17 +41,17 @@ def measure(network: FeatureNetwork, settings: SolverSettings, task: MeasureTask
     with torch.no_grad():
         features = network.features(picture, layers)
     cores = {layer: by_position(core_slice(features[layer], task.core, strides[layer])) for layer in layers}
-    square = network.unit**2
-    products, squares = {}, {}
+    styles, squares = {}, {}
     if task.kind == "style":
-        products = {layer: square * product_sum(rows) for layer, rows in cores.items()}
+        shares = core_shares(task.regions, task.core, settings.network, layers, network.device)
+        styles = {layer: layer_sums(rows, shares.get(layer), network.unit) for layer, rows in cores.items()}
     else:
-        squares = {layer: square * square_sum(rows) for layer, rows in cores.items()}
-    _check_finite(task, products, squares, settings)
+        squares = {layer: network.unit**2 * square_sum(rows) for layer, rows in cores.items()}
+    _check_finite(task, styles, squares, settings)
     return Measurement(
         index=task.index,
         positions={layer: len(rows) for layer, rows in cores.items()},
-        products=products,
+        styles=styles,
         squares=squares,
         seconds=time.monotonic() - begin,
     )
@@ -58,13 +59,13 @@ def measure(network: FeatureNetwork, settings: SolverSettings, task: MeasureTask
 
 def _check_finite(
     task: MeasureTask,
-    products: dict[str, NDArray[np.float64]],
+    styles: dict[str, LayerSums],
     squares: dict[str, float],
     settings: SolverSettings,
 ) -> None:
     """Of a picture whose statistics are not finite nothing can be made, so this is the place to say so."""
     finite = all(math.isfinite(value) for value in squares.values())
-    if not (finite and all(np.isfinite(product).all() for product in products.values())):
+    if not (finite and all(np.isfinite(sums.products).all() for sums in styles.values())):
         raise TilefarmError(
             f"the {task.kind}'s features in piece {task.index} are not finite numbers "
             f"(precision {settings.precision}): look for non-finite pixels in the pictures, or set "
@@ -99,15 +100,45 @@ def by_position(core: Tensor) -> Tensor:
     return core.permute(0, 2, 3, 1).reshape(-1, core.shape[1])
 
 
-def product_sum(rows: Tensor) -> NDArray[np.float64]:
-    """sum(f f^T) over the positions of (M, N), shape (N, N)."""
+def core_shares(
+    regions: Regions | None, core: Box, network: str, layers: Iterable[str], device: torch.device
+) -> dict[str, Tensor]:
+    """Per layer the shares of regions (M, R) at a core's positions; empty where there are no regions.
+
+    `regions` is (height, width, R) and belongs to the crop that the core is part of.
+    """
+    if regions is None:
+        return {}
+    pixels = torch.from_numpy(np.ascontiguousarray(regions, dtype=np.float32)).to(device)
+    inside = pixels[core.top : core.bottom, core.left : core.right].permute(2, 0, 1).unsqueeze(0)
+    return {layer: by_position(shares_at(inside, network, layer)) for layer in layers}
+
+
+def layer_sums(rows: Tensor, shares: Tensor | None, unit: float) -> LayerSums:
+    """Sums over the positions of features (M, N) in units of `unit`, per region with shares (M, R)."""
+    regions = [None] if shares is None else list(shares.unbind(1))
+    found = [_region_sums(rows, weights) for weights in regions]
+    sizes, sums, products = zip(*found, strict=True)
+    return LayerSums(np.array(sizes), unit * np.stack(sums), unit**2 * np.stack(products))
+
+
+def _region_sums(
+    rows: Tensor, weights: Tensor | None
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """sum(w), sum(w f) and sum(w f f^T) of one region; `weights` (M,), None: 1 everywhere."""
     channels = rows.shape[1]
-    total = torch.zeros(1, channels, channels, dtype=torch.float64, device=rows.device)
-    for block in torch.split(rows, _POSITIONS_PER_BLOCK):
+    size = float(len(rows)) if weights is None else float(sum_per_tile(weights.double().unsqueeze(0)))
+    total = torch.zeros(channels, dtype=torch.float64, device=rows.device)
+    product = torch.zeros(1, channels, channels, dtype=torch.float64, device=rows.device)
+    for start in range(0, len(rows), _POSITIONS_PER_BLOCK):
+        block = rows[start : start + _POSITIONS_PER_BLOCK]
         values = (block if block.dtype == torch.float64 else block.float()).unsqueeze(0)
-        total += torch.bmm(values.transpose(1, 2), values)
-    result: NDArray[np.float64] = total[0].cpu().numpy()
-    return result
+        weighted = values
+        if weights is not None:
+            weighted = values * weights[start : start + _POSITIONS_PER_BLOCK].to(values.dtype)[None, :, None]
+        total += weighted[0].sum(0, dtype=torch.float64)
+        product += torch.bmm(weighted.transpose(1, 2), values)
+    return size, total.cpu().numpy(), product[0].cpu().numpy()
 
 
 def square_sum(rows: Tensor) -> float:

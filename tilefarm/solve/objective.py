@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from tilefarm.plan.halo import receptive_field
 from tilefarm.solve.contract import (
     CONTENT_SCALE,
     OVERALL_SCALE,
@@ -15,16 +16,24 @@ from tilefarm.solve.contract import (
     LayerWeights,
     LevelTargets,
     Losses,
+    RegionMoments,
     SolverSettings,
 )
-from tilefarm.solve.losses import content_loss, gram, style_loss, total_variation
+from tilefarm.solve.losses import content_error, moments, style_error, total_variation
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.scaling import MOST_LOWERED, left_range, seed_scale
+from tilefarm.solve.statistics import Compare, Drift, Moments, comparison
 
 
 def active(layers: LayerWeights) -> dict[str, float]:
     """The layers that take part: those whose weight is not zero."""
     return {name: weight for name, weight in layers if weight != 0}
+
+
+def shares_at(regions: Tensor, network: str, layer: str) -> Tensor:
+    """Shares of regions (B, R, h, w) at a layer's positions: the mean over each position's own cell."""
+    stride = receptive_field(network, layer).stride
+    return torch.nn.functional.avg_pool2d(regions, stride) if stride > 1 else regions
 
 
 @dataclass(frozen=True)
@@ -49,10 +58,11 @@ class BatchLosses:
 class TileObjective:
     """1000 * (style_weight * E + content_weight * 0.05 * C + tv_weight * 0.05 * TV) of each tile.
 
-    E is the mean of the layers' style losses and C that of their content losses, each weighted with
+    E is the mean of the layers' style errors and C that of their content errors, each weighted with
     the layers' weights; so only the proportions of layer weights matter. Gatys et al. 2016, equation
     7, with the scaling under which key values of 1.0 give a good picture. A layer or a term of weight 0
-    costs nothing.
+    costs nothing. With `SolverSettings.normalize_gradients` every layer's derivative by its features has the
+    length of its weight in the sum, whatever its error: the gradient then is not that of the value.
     """
 
     def __init__(
@@ -62,33 +72,57 @@ class TileObjective:
         targets: LevelTargets,
         content: Tensor,
         start: Tensor | None = None,
+        regions: Tensor | None = None,
     ) -> None:
         """Computes the features of `content` (B, 3, H, W), float32, 0..1, once.
 
         `start`, the tiles' starting images, is needed where the targets correct drift
-        (`LevelTargets.picture_grams`); it is of the same shape.
+        (`LevelTargets.pictures`); it is of the same shape. `regions` (B, R, H, W), 0..1, are the shares of
+        the targets' regions in every pixel; None where there is one for all.
         """
         self._network = network
-        self._weights = (settings.style_weight, settings.content_weight, settings.tv_weight)
+        self._settings = settings
         self._style_layers = active(settings.style_layers) if settings.style_weight else {}
         self._content_layers = active(settings.content_layers) if settings.content_weight else {}
         self._layers = frozenset(self._style_layers) | frozenset(self._content_layers)
         self._mean_squares = {name: targets.content_mean_squares[name] for name in self._content_layers}
-        dtype = torch.float64 if network.dtype == torch.float64 else torch.float32
-        self._grams = {
-            name: torch.tensor(targets.grams[name], dtype=dtype, device=network.device)
+        self._region_weights = targets.region_weights
+        self._shares = {
+            name: None if regions is None else shares_at(regions, settings.network, name)
             for name in self._style_layers
         }
-        self._aims = dict(self._grams)
         with torch.no_grad():
             self._content = self._features(content, self._content_layers)
-            if targets.picture_grams and self._style_layers:
-                if start is None:
-                    raise ValueError("targets that correct drift need the tiles' starting images")
-                features = self._features(start, self._style_layers)
-                for name in self._style_layers:
-                    whole = torch.tensor(targets.picture_grams[name], dtype=dtype, device=network.device)
-                    self._aims[name] = self._grams[name] + gram(features[name]) - whole
+            self._compare = self._comparisons(targets, start)
+
+    def _comparisons(self, targets: LevelTargets, start: Tensor | None) -> dict[str, Compare]:
+        """Per style layer what a tile's statistics are compared with."""
+        features = {}
+        if targets.pictures and self._style_layers:
+            if start is None:
+                raise ValueError("targets that correct drift need the tiles' starting images")
+            features = self._features(start, self._style_layers)
+        found = {}
+        for name in self._style_layers:
+            drift = None
+            if name in features:
+                own, _ = moments(features[name], self._shares[name])
+                drift = Drift(own, self._moments(targets.pictures[name]))
+            found[name] = comparison(
+                self._settings.statistics,
+                self._settings.activation_shift,
+                self._moments(targets.styles[name]),
+                drift,
+            )
+        return found
+
+    def _moments(self, known: RegionMoments) -> Moments:
+        dtype = torch.float64 if self._network.dtype == torch.float64 else torch.float32
+        mean, product = (
+            torch.tensor(values, dtype=dtype, device=self._network.device)
+            for values in (known.means, known.products)
+        )
+        return Moments(mean, product)
 
     def evaluate(self, images: Tensor) -> tuple[BatchLosses, Tensor]:
         """The losses of `images` (B, 3, H, W), float32, 0..1, and the gradient of each tile's total.
@@ -149,18 +183,24 @@ class TileObjective:
     def _terms(self, features: Mapping[str, Tensor], images: Tensor) -> BatchLosses:
         nothing = torch.zeros(images.shape[0], dtype=images.dtype, device=images.device)
         style, content = nothing, nothing
+        normalize = self._settings.normalize_gradients
         if self._style_layers:
             terms = {
-                n: style_loss(gram(features[n]), self._aims[n], self._grams[n]) for n in self._style_layers
+                n: style_error(
+                    features[n], self._compare[n], self._shares[n], self._region_weights, normalize
+                )
+                for n in self._style_layers
             }
             style = _weighted_mean(terms, self._style_layers)
         if self._content_layers:
             terms = {
-                n: content_loss(features[n], self._content[n], self._mean_squares[n])
+                n: content_error(features[n], self._content[n], self._mean_squares[n], normalize)
                 for n in self._content_layers
             }
             content = _weighted_mean(terms, self._content_layers)
-        style_weight, content_weight, tv_weight = self._weights
+        settings = self._settings
+        style_weight, content_weight = settings.style_weight, settings.content_weight
+        tv_weight = settings.tv_weight
         with torch.set_grad_enabled(torch.is_grad_enabled() and tv_weight != 0):
             tv = total_variation(images)  # cheap, and reported even where it has no weight
         total = style_weight * style + content_weight * CONTENT_SCALE * content + tv_weight * TV_SCALE * tv

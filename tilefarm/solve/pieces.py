@@ -28,7 +28,14 @@ from tilefarm.solve.contract import (
     PieceTask,
     SolverSettings,
 )
-from tilefarm.solve.measure import by_position, check_core, core_slice, difference_sum, product_sum
+from tilefarm.solve.measure import (
+    by_position,
+    check_core,
+    core_shares,
+    core_slice,
+    difference_sum,
+    layer_sums,
+)
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active
 from tilefarm.solve.scaling import MOST_LOWERED, left_range, seed_scale
@@ -38,12 +45,22 @@ _POSITIONS_PER_BLOCK = 65536
 
 
 @dataclass(frozen=True)
+class _Fixed:
+    """What does not change during a level, at a piece's core."""
+
+    content: dict[str, Tensor]
+    """The content's features, in the network's dtype."""
+    shares: dict[str, Tensor]
+    """Per style layer the regions' shares (M, R); empty where there is one style for all."""
+
+
+@dataclass(frozen=True)
 class _Graph:
-    """A forward pass that waits for its backward pass, and the content's features at its core."""
+    """A forward pass that waits for its backward pass."""
 
     image: Tensor
     features: dict[str, Tensor]
-    content: dict[str, Tensor]
+    fixed: _Fixed
 
 
 class PieceSolver:
@@ -61,32 +78,36 @@ class PieceSolver:
         self._most_contents = contents
         self._level = ""
         self._evaluation = 0
-        self._contents: dict[int, dict[str, Tensor]] = {}
+        self._fixed: dict[int, _Fixed] = {}
         self._graphs: dict[int, _Graph] = {}
+        self._nothing_fixed = not self._content and settings.regions == 1
 
     def statistics(self, task: PieceTask) -> PieceSums | MissingState:
         """Pass 1. The graph is kept for pass 2 while there is room."""
         self._enter(task)
         self._graphs.pop(task.index, None)
-        content = self._content_features(task)
-        if task.crop is None or content is None:
+        fixed = self._known(task)
+        if task.crop is None or fixed is None:
             return MissingState(task.index)
         hold = len(self._graphs) < self._most_graphs
-        graph = self._forward(self._tensor(task.crop), task.core, content, with_gradient=hold)
+        graph = self._forward(self._tensor(task.crop), task.core, fixed, with_gradient=hold)
         cores = {name: self._core(graph.features[name], name, task.core).detach() for name in self._strides}
         if hold:
             self._graphs[task.index] = graph
-        square = self._network.unit**2
+        unit = self._network.unit
         return PieceSums(
             index=task.index,
             positions={name: core.shape[2] * core.shape[3] for name, core in cores.items()},
-            products={name: square * product_sum(by_position(cores[name])) for name in self._style},
+            styles={
+                name: layer_sums(by_position(cores[name]), fixed.shares.get(name), unit)
+                for name in self._style
+            },
             content_errors={
-                name: square * difference_sum(by_position(cores[name]), by_position(content[name]))
+                name: unit**2 * difference_sum(by_position(cores[name]), by_position(fixed.content[name]))
                 for name in self._content
             },
             holds_graph=hold,
-            holds_content=not self._content or task.index in self._contents,
+            holds_content=self._nothing_fixed or task.index in self._fixed,
         )
 
     def gradient(self, task: PieceTask, derivatives: Derivatives) -> PieceGradient | MissingState:
@@ -94,10 +115,10 @@ class PieceSolver:
         self._enter(task)
         graph = self._graphs.pop(task.index, None)
         if graph is None:
-            content = self._content_features(task)
-            if content is None or task.crop is None:
+            fixed = self._known(task)
+            if fixed is None or task.crop is None:
                 return MissingState(task.index)
-            graph = self._forward(self._tensor(task.crop), task.core, content, with_gradient=True)
+            graph = self._forward(self._tensor(task.crop), task.core, fixed, with_gradient=True)
         pixels: Picture = self._scaled_gradient(task, graph, derivatives)[0].permute(1, 2, 0).cpu().numpy()
         return PieceGradient(task.index, np.ascontiguousarray(pixels))
 
@@ -113,7 +134,7 @@ class PieceSolver:
             if not bool(left_range(largest, gradient)):
                 break
             lowered += 1
-            graph = self._forward(graph.image, task.core, graph.content, with_gradient=True)
+            graph = self._forward(graph.image, task.core, graph.fixed, with_gradient=True)
         return gradient
 
     def _largest_derivative(self, core: Box, graph: _Graph, derivatives: Derivatives) -> Tensor:
@@ -165,46 +186,65 @@ class PieceSolver:
     def _derivative(
         self, name: str, core: Box, features: Tensor, graph: _Graph, derivatives: Derivatives
     ) -> Iterator[tuple[slice, Tensor]]:
-        """dL / df over u^2 at the core's positions: 2 D f for the style, 2 c (f - p) for the content.
+        """dL / df over u^2 at the core's positions: w (2 D f + d) for the style, 2 c (f - p) for the content.
 
         The network puts out f = F / u in place of F, u being its unit. Formed in float32, some rows at a
         time: a whole layer in float32 would take more than its graph.
         """
         source = self._core(features, name, core)
-        matrix, factor = derivatives.products.get(name), derivatives.content_errors.get(name)
-        twice = None if matrix is None else 2 * torch.from_numpy(matrix).to(source.device)
-        height = max(1, _POSITIONS_PER_BLOCK // source.shape[3])
+        style = self._slopes(name, derivatives, source.device)
+        shares, factor = graph.fixed.shares.get(name), derivatives.content_errors.get(name)
+        width = source.shape[3]
+        height = max(1, _POSITIONS_PER_BLOCK // max(width, 1))
         for top in range(0, source.shape[2], height):
             rows = slice(top, top + height)
             shape = source[:, :, rows].permute(0, 2, 3, 1).shape
             part = by_position(source[:, :, rows]).float()
-            block = torch.zeros_like(part) if twice is None else part @ twice  # D is symmetric
+            block = torch.zeros_like(part)
+            for region, (twice, straight) in enumerate(style):
+                found = torch.addmm(straight, part, twice)  # D is symmetric
+                if shares is not None:
+                    found *= shares[top * width : top * width + len(part), region, None]
+                block = found if len(style) == 1 else block.add_(found)
             if factor is not None:
-                wanted = by_position(graph.content[name][:, :, rows]).float()
+                wanted = by_position(graph.fixed.content[name][:, :, rows]).float()
                 block = block.add_(part - wanted, alpha=2 * factor)
             yield rows, block.view(shape).permute(0, 3, 1, 2)
 
-    def _forward(
-        self, image: Tensor, core: Box, content: dict[str, Tensor], *, with_gradient: bool
-    ) -> _Graph:
+    def _slopes(
+        self, name: str, derivatives: Derivatives, device: torch.device
+    ) -> list[tuple[Tensor, Tensor]]:
+        """2 D and d / u of every region; none for a layer without style."""
+        if name not in derivatives.products:
+            return []
+        products = torch.from_numpy(derivatives.products[name]).to(device)
+        sums = torch.from_numpy(derivatives.sums[name]).to(device)
+        return list(zip(2 * products, sums / self._network.unit, strict=True))
+
+    def _forward(self, image: Tensor, core: Box, fixed: _Fixed, *, with_gradient: bool) -> _Graph:
         check_core(image.shape[2:], core, max(self._strides.values()))
         image = image.detach().requires_grad_(with_gradient)
         with torch.set_grad_enabled(with_gradient):
-            return _Graph(image, self._network.features(image, list(self._strides)), content)
+            return _Graph(image, self._network.features(image, list(self._strides)), fixed)
 
-    def _content_features(self, task: PieceTask) -> dict[str, Tensor] | None:
-        """The content's features at the core, in the network's dtype; None where they are not known."""
-        known = self._contents.get(task.index)
-        if known is not None or not self._content:
-            return known or {}
-        if task.content is None:
-            return None
-        with torch.no_grad():
-            features = self._network.features(self._tensor(task.content), self._content)
-        cores = {name: self._core(features[name], name, task.core).clone() for name in self._content}
-        if len(self._contents) < self._most_contents:
-            self._contents[task.index] = cores
-        return cores
+    def _known(self, task: PieceTask) -> _Fixed | None:
+        """The content's features and the regions' shares at the core; None where they are not known."""
+        if self._nothing_fixed:
+            return _Fixed({}, {})
+        known = self._fixed.get(task.index)
+        if known is not None or task.content is None:
+            return known
+        features = {}
+        if self._content:
+            with torch.no_grad():
+                features = self._network.features(self._tensor(task.content), self._content)
+        fixed = _Fixed(
+            {name: self._core(features[name], name, task.core).clone() for name in self._content},
+            core_shares(task.regions, task.core, self._settings.network, self._style, self._network.device),
+        )
+        if len(self._fixed) < self._most_contents:
+            self._fixed[task.index] = fixed
+        return fixed
 
     def _core(self, features: Tensor, name: str, core: Box) -> Tensor:
         return core_slice(features, core, self._strides[name])
@@ -213,7 +253,7 @@ class PieceSolver:
         """Forget what belongs to another level, and graphs of another evaluation."""
         if task.level != self._level:
             self._level = task.level
-            self._contents.clear()
+            self._fixed.clear()
             self._graphs.clear()
         if task.evaluation != self._evaluation:
             self._evaluation = task.evaluation

@@ -42,7 +42,7 @@ def solve_tiles(
     begin = time.monotonic()
     start = _batch([task.image for task in tasks], network.device)
     content = _batch([task.content for task in tasks], network.device)
-    objective = TileObjective(network, settings, targets, content, start)
+    objective = TileObjective(network, settings, targets, content, start, _regions(tasks, network.device))
     first: list[BatchLosses] = []
     last: list[BatchLosses] = []
 
@@ -116,9 +116,15 @@ def _check_started(tasks: Sequence[TileTask], minimum: Minimum, settings: Solver
 
 
 def _batch(pictures: Sequence[Picture], device: torch.device) -> Tensor:
-    """Pictures (H, W, 3) as one contiguous float32 tensor (B, 3, H, W) on the device."""
+    """Pictures (H, W, C) as one contiguous float32 tensor (B, C, H, W) on the device."""
     stacked = np.stack(pictures).astype(np.float32, copy=False)
     return torch.from_numpy(stacked).to(device).permute(0, 3, 1, 2).contiguous()
+
+
+def _regions(tasks: Sequence[TileTask], device: torch.device) -> Tensor | None:
+    """The tiles' shares of regions (B, R, H, W); None where there is one style for all."""
+    known = [task.regions for task in tasks if task.regions is not None]
+    return _batch(known, device) if known else None
 
 
 def _pictures(batch: Tensor) -> list[Picture]:

@@ -11,19 +11,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tilefarm.solve.contract import (
     CONTENT_SCALE,
     OVERALL_SCALE,
     TV_SCALE,
     Derivatives,
+    LayerSums,
     LayerWeights,
     LevelTargets,
     Losses,
     PieceSums,
+    RegionMoments,
     SolverSettings,
 )
+from tilefarm.solve.statistics import Moments, comparison, squared_length
 from tilefarm.spec.networks import channels_of
 
 SMALLEST_MEAN_SQUARE = 1e-8
@@ -35,66 +37,93 @@ class WholeSums:
     """Statistics of a whole picture, added up piece by piece in float64."""
 
     positions: dict[str, int] = field(default_factory=dict)
-    products: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    styles: dict[str, LayerSums] = field(default_factory=dict)
     content_errors: dict[str, float] = field(default_factory=dict)
 
     def add(self, piece: PieceSums) -> None:
         """Add one piece. Pieces must be added in a fixed order: float sums depend on it."""
         for layer, count in piece.positions.items():
             self.positions[layer] = self.positions.get(layer, 0) + count
-        for layer, product in piece.products.items():
-            before = self.products.get(layer)
-            self.products[layer] = product.copy() if before is None else before + product
+        for layer, sums in piece.styles.items():
+            self.styles[layer] = self.styles[layer] + sums if layer in self.styles else sums
         for layer, error in piece.content_errors.items():
             self.content_errors[layer] = self.content_errors.get(layer, 0.0) + error
 
-    def gram(self, layer: str) -> NDArray[np.float64]:
-        """G = sum(f f^T) / positions, shape (channels, channels)."""
-        return self.products[layer] / self.positions[layer]
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The whole picture's loss, and what the pieces must know for their share of the gradient."""
+
+    losses: Losses
+    derivatives: Derivatives
 
 
-def whole_losses(settings: SolverSettings, targets: LevelTargets, sums: WholeSums, tv: float) -> Losses:
-    """The objective of `solve.objective` for the whole picture; `tv` is its total variation."""
-    style = sum(
-        share * _style_error(sums.gram(layer), targets.grams[layer])
-        for layer, share in _shares(settings.style_layers, settings.style_weight)
-    )
-    content = sum(
-        share * sums.content_errors[layer] / _content_norm(settings, targets, sums, layer)
-        for layer, share in _shares(settings.content_layers, settings.content_weight)
-    )
-    total = OVERALL_SCALE * (
-        settings.style_weight * style
-        + settings.content_weight * CONTENT_SCALE * content
-        + settings.tv_weight * TV_SCALE * tv
-    )
-    return Losses(float(total), float(content), float(style), float(tv))
+class WholeObjective:
+    """The objective of `solve.objective` for a whole picture; what only depends on targets is formed once."""
+
+    def __init__(self, settings: SolverSettings, targets: LevelTargets) -> None:
+        self._settings = settings
+        self._targets = targets
+        self._style = dict(_shares(settings.style_layers, settings.style_weight))
+        self._content = dict(_shares(settings.content_layers, settings.content_weight))
+        self._compare = {
+            layer: comparison(settings.statistics, settings.activation_shift, _moments(targets.styles[layer]))
+            for layer in self._style
+        }
+        self._region_weights = np.array(targets.region_weights)
+
+    def evaluate(self, sums: WholeSums, tv: float) -> Evaluated:
+        """Loss and derivatives, total variation's aside; `tv` is the picture's total variation."""
+        settings = self._settings
+        style, content = 0.0, 0.0
+        by_sums, by_products, by_errors = {}, {}, {}
+        for layer, share in self._style.items():
+            error, slopes = self._style_term(layer, sums, OVERALL_SCALE * settings.style_weight * share)
+            style += share * error
+            by_sums[layer], by_products[layer] = (part.astype(np.float32) for part in slopes)
+        for layer, share in self._content.items():
+            error, by_errors[layer] = self._content_term(
+                layer, sums, OVERALL_SCALE * settings.content_weight * CONTENT_SCALE * share
+            )
+            content += share * error
+        total = OVERALL_SCALE * (
+            settings.style_weight * style
+            + settings.content_weight * CONTENT_SCALE * content
+            + settings.tv_weight * TV_SCALE * tv
+        )
+        losses = Losses(float(total), float(content), float(style), float(tv))
+        return Evaluated(losses, Derivatives(by_sums, by_products, by_errors))
+
+    def _style_term(self, layer: str, sums: WholeSums, factor: float) -> tuple[float, Moments]:
+        """A layer's error, and `factor` times its slopes by the sums over the regions.
+
+        With an error e of the means S / W over a region of share W / M, dL/dS = factor (W / M) e' / W.
+        """
+        found, positions = sums.styles[layer], sums.positions[layer]
+        divisor = np.maximum(found.weights, np.finfo(np.float64).tiny)
+        errors, slopes = self._compare[layer](
+            Moments(found.sums / divisor[:, None], found.products / divisor[:, None, None])
+        )
+        error = float((self._region_weights * found.weights / positions * errors).sum())
+        scale = self._region_weights / positions
+        by_sums = Moments(slopes.mean * scale[:, None], slopes.product * scale[:, None, None])
+        if self._settings.normalize_gradients:
+            squares = squared_length(by_sums, Moments(found.sums, found.products), found.weights)
+            factor /= max(float(squares.sum()) ** 0.5, float(np.finfo(np.float32).tiny))
+        return error, Moments(factor * by_sums.mean, factor * by_sums.product)
+
+    def _content_term(self, layer: str, sums: WholeSums, factor: float) -> tuple[float, float]:
+        """A layer's error, and `factor` times its slope by sum((F - P)^2)."""
+        square = sums.content_errors[layer]
+        norm = _content_norm(self._settings, self._targets, sums, layer)
+        slope = 1 / norm
+        if self._settings.normalize_gradients:  # the gradient by the features is 2 slope (F - P)
+            slope = 0.5 / max(square**0.5, float(np.finfo(np.float32).tiny))
+        return square / norm, factor * slope
 
 
-def derivatives(settings: SolverSettings, targets: LevelTargets, sums: WholeSums) -> Derivatives:
-    """dL / d sum(f f^T) and dL / d sum((F - P)^2) of the total loss, total variation aside.
-
-    With E = sum((G - A)^2) / sum(A^2) and G = S / M: dE / dS = 2 (G - A) / (M sum(A^2)).
-    """
-    products = {}
-    for layer, share in _shares(settings.style_layers, settings.style_weight):
-        target = targets.grams[layer].astype(np.float64)
-        scale = 2 * OVERALL_SCALE * settings.style_weight * share
-        scale /= sums.positions[layer] * max(float(np.square(target).sum()), np.finfo(np.float32).tiny)
-        products[layer] = (scale * (sums.gram(layer) - target)).astype(np.float32)
-    content_scale = OVERALL_SCALE * settings.content_weight * CONTENT_SCALE
-    content_errors = {
-        layer: content_scale * share / _content_norm(settings, targets, sums, layer)
-        for layer, share in _shares(settings.content_layers, settings.content_weight)
-    }
-    return Derivatives(products, content_errors)
-
-
-def _style_error(gram: NDArray[np.float64], target: NDArray[np.float32]) -> float:
-    """sum((G - A)^2) / sum(A^2) in float64."""
-    wanted = target.astype(np.float64)
-    size = max(float(np.square(wanted).sum()), float(np.finfo(np.float32).tiny))
-    return float(np.square(gram - wanted).sum() / size)
+def _moments(known: RegionMoments) -> Moments:
+    return Moments(known.means.astype(np.float64), known.products.astype(np.float64))
 
 
 def _content_norm(settings: SolverSettings, targets: LevelTargets, sums: WholeSums, layer: str) -> float:

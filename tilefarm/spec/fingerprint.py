@@ -42,7 +42,7 @@ def pixel_inputs(job: Job) -> dict[str, object]:
     weights = job.network.weights
     return {
         "content": file_sha256(job.content),
-        "styles": [_deciding(style) | {"sha256": file_sha256(style.image)} for style in job.styles],
+        "styles": [_deciding(style) | _files(style) for style in job.styles],
         "size": _size_request(job.output),
         "method": job.method,
         "network": _deciding(job.network)
@@ -67,6 +67,11 @@ def file_sha256(path: Path) -> str:
     except OSError as error:
         raise JobError(f"{path} cannot be read: {error.strerror}") from None
     return digest.hexdigest()
+
+
+def _files(style: Style) -> dict[str, str]:
+    files = {"sha256": style.image, "mask": style.mask, "style_mask": style.style_mask}
+    return {key: file_sha256(path) for key, path in files.items() if path is not None}
 
 
 def _deciding(section: Section) -> dict[str, Any]:

@@ -56,6 +56,10 @@ class Style(Section):
     """Its share among the styles."""
     scale: Annotated[Number, Field(ge=0.05, le=8)] = 1.0
     """The size of its brush strokes relative to the picture."""
+    mask: InputPath | None = None
+    """A grey picture over the content, white where this style acts; None: wherever no mask is white."""
+    style_mask: InputPath | None = None
+    """A grey picture over the painting, white where it is looked at; None: everywhere."""
 
 
 class Network(Section):

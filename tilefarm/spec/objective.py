@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from tilefarm.spec.section import Section
-from tilefarm.spec.values import LayerWeights, Weight
+from tilefarm.spec.section import Conflict, Section
+from tilefarm.spec.statistics import StyleStatistics, named_statistics
+from tilefarm.spec.values import LayerWeights, Number, Weight
 
 DEFAULT_CONTENT_LAYERS = (("relu4_2", 1.0),)
 DEFAULT_STYLE_LAYERS = tuple((f"relu{block}_1", 1.0) for block in range(1, 6))
@@ -22,6 +25,32 @@ class Objective(Section):
     content_layers: LayerWeights = DEFAULT_CONTENT_LAYERS
     style_layers: LayerWeights = DEFAULT_STYLE_LAYERS
     style_target: Literal["whole", "crop"] = "whole"
+    style_statistics: StyleStatistics = (("gram", 1.0),)
+    """What is compared with the style at each layer."""
+    style_layer_decay: Annotated[Number, Field(gt=0, le=1000)] = 1.0
+    """Multiplies the weight of each style layer after the first, once more from layer to layer."""
+    activation_shift: Annotated[Number, Field(ge=-1e6, le=1e6)] = 0.0
+    """Added to features before Gram matrices are formed, in the network's units."""
+    content_blend: Annotated[Number, Field(ge=0, le=1)] | None = None
+    """From relu4_2 (0) to relu5_2 (1), in place of `content_layers`."""
+    normalize_gradients: bool = False
+    """Whether every layer pulls as strongly as its weight says, however far it is from its aim."""
+
+    @classmethod
+    def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
+        """Keys that only work with others."""
+        layers = given.get("content_layers") or DEFAULT_CONTENT_LAYERS
+        named = dict(layers) if isinstance(layers, Mapping | tuple) else {}
+        if given.get("content_blend") is not None and named != dict(DEFAULT_CONTENT_LAYERS):
+            yield Conflict(
+                ("content_blend",), "cannot be given together with content_layers; keep only one of them"
+            )
+        statistics = named_statistics(given.get("style_statistics", "gram"))
+        if given.get("activation_shift") and statistics is not None and not statistics.get("gram"):
+            yield Conflict(
+                ("activation_shift",),
+                "acts on Gram matrices, which style_statistics leaves out; leave one of the two keys out",
+            )
 
     @field_validator("style_weight")
     @classmethod

@@ -18,6 +18,11 @@ def unknown_layers(given: Mapping[str, Any]) -> Iterator[Conflict]:
     if network not in NETWORK_NAMES:
         return  # told by the network's own rule; which layers it has cannot be known
     known = layer_names(network)
+    if written(given.get("objective"), "content_blend") is not None and "relu5_2" not in known:
+        yield Conflict(
+            ("objective", "content_blend"),
+            f"goes from relu4_2 to relu5_2, which {network} does not have; give content_layers instead",
+        )
     for key in ("content_layers", "style_layers"):
         layers = written(given.get("objective"), key)
         names = dict(layers) if isinstance(layers, Mapping | tuple) else {}
@@ -39,7 +44,8 @@ def overwritten_inputs(given: Mapping[str, Any], folder: Path) -> Iterator[Confl
         "network.weights": written(given.get("network"), "weights"),
     }
     if isinstance(styles, list | tuple):
-        inputs |= {f"styles.{i}.image": written(style, "image") for i, style in enumerate(styles)}
+        for key in ("image", "mask", "style_mask"):
+            inputs |= {f"styles.{i}.{key}": written(style, key) for i, style in enumerate(styles)}
     for key, value in inputs.items():
         path = _path_or_none(value, folder)
         if path is not None and same_file(output, path):

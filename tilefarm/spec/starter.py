@@ -57,6 +57,9 @@ style: {style}
 #   - image: first.jpg
 #     weight: 1.0            # Its share: twice the weight, twice the say.
 #     scale: 1.0             # Brush size: 0.5 for finer strokes, 2 for coarser ones.
+#     mask: sky.png          # A grey picture over the photograph: this painting acts where it is white. A
+#                            # style without a mask takes what the others leave.
+#     style_mask: part.png   # A grey picture over the painting: only what is white is learned from.
 #   - image: second.jpg
 
 output:
@@ -93,6 +96,15 @@ objective:
     relu4_1: 1.0
     relu5_1: 1.0
   style_target: whole        # Learn from the whole painting. crop takes only its centre, as others do.
+  style_statistics: gram     # What is compared with the painting: gram, mean, mean_std, gram_mean_std,
+                             # wasserstein, remap, or several with weights: {{gram: 1, remap: 0.5}}.
+  style_layer_decay: 1.0     # Multiplies the weight of each style layer after the first, once more from layer
+                             # to layer: above 1 for large shapes and abstraction, below 1 for fine texture.
+  activation_shift: 0.0      # Added to features before they are compared by gram; negative numbers
+                             # make smoother, more even textures.
+  # content_blend: 0.5       # Instead of content_layers: from relu4_2 (0) to relu5_2 (1), where only large
+                             # shapes of the photograph stay.
+  normalize_gradients: false # true: every layer pulls as strongly as its weight says, however far it is off.
 
 pyramid:                     # The picture is painted small first and then enlarged step by step.
   smallest: 224              # Pixels of the first, smallest picture. Larger gives finer first shapes.

@@ -1,0 +1,87 @@
+"""The pictures that say where a style acts and which part of it is looked at, checked before work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tilefarm.errors import JobError
+from tilefarm.geometry import Box, Size
+from tilefarm.image.decode import PictureInfo, open_stored, reading
+from tilefarm.spec.model import Job
+from tilefarm.spec.regions import regions_of
+
+_ASPECT_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of a job."""
+
+    regions: tuple[PictureInfo | None, ...] = (None,)
+    """Per region of `regions_of`; None for the one that takes what the others leave."""
+    styles: tuple[PictureInfo | None, ...] = ()
+    """Per style the mask on the painting itself; None, or nothing, where all of it is looked at."""
+
+    def of_style(self, number: int) -> PictureInfo | None:
+        """The mask on the painting of a style, counted from 0."""
+        return self.styles[number] if number < len(self.styles) else None
+
+    def crops(self, shown: Box, content: Size) -> tuple[Box, ...]:
+        """Per region the part of its mask that lies over the part `shown` of the content."""
+        return tuple(
+            Box.of(content) if mask is None else _scaled(shown, content, mask.size) for mask in self.regions
+        )
+
+
+def read_masks(
+    job: Job, content: Size, styles: list[Size], read: Callable[[Path, str], PictureInfo]
+) -> Masks:
+    """Inspect the masks of a job with `read` (path, label). Raises JobError with all problems."""
+    problems: list[str] = []
+
+    def checked(path: Path | None, label: str, over: Size, what: str) -> PictureInfo | None:
+        if path is None:
+            return None
+        try:
+            info = read(path, label)
+            _check(info, over, what)
+        except JobError as error:
+            problems.extend(error.problems)
+            return None
+        return info
+
+    regions = tuple(
+        checked(region.mask, f"mask of style {region.styles[0] + 1}", content, "the content")
+        for region in regions_of(job)
+    )
+    own = tuple(
+        checked(style.style_mask, f"style_mask of style {number}", size, "its style picture")
+        for number, (style, size) in enumerate(zip(job.styles, styles, strict=True), start=1)
+    )
+    if problems:
+        raise JobError(problems)
+    return Masks(regions, own)
+
+
+def _check(mask: PictureInfo, over: Size, what: str) -> None:
+    wanted = mask.size.height * over.width / over.height
+    if abs(mask.size.width - wanted) > max(1.0, _ASPECT_TOLERANCE * wanted):
+        raise JobError(
+            f"{mask.label}: {mask.path} must have the shape of {what}, {over}, got {mask.size}; "
+            "draw it over that picture"
+        )
+    with reading(mask):
+        brightest = open_stored(mask).max()
+    if brightest <= 0:
+        raise JobError(
+            f"{mask.label}: {mask.path} must be white somewhere, got a black picture; paint that part white"
+        )
+
+
+def _scaled(box: Box, size: Size, other: Size) -> Box:
+    """The same part of a picture of another size, at least one pixel."""
+    x, y = other.width / size.width, other.height / size.height
+    left, top = min(round(box.left * x), other.width - 1), min(round(box.top * y), other.height - 1)
+    return Box(left, top, max(left + 1, round(box.right * x)), max(top + 1, round(box.bottom * y)))

@@ -1,0 +1,258 @@
+"""Statistics of a layer's features and how far they are from a style's: pure formulas, no torch of their own.
+
+Every statistic here is a function of two moments, the mean E[f] and the mean product E[f f^T] of the features
+f over positions. Both are sums over positions, so pieces of a picture add up to the whole, and the exact
+method needs nothing else: the slopes of an error with respect to the moments are all that a piece must know
+to carry the error back to its pixels.
+
+The same formulas serve numpy arrays (the whole picture, in the driver) and torch tensors (a batch of tiles,
+on their device). Leading dimensions (...) are tiles, regions, or none. Every error is relative to the size of
+the style's own statistic: 1.0 means "as far from the style as features that are all zero", so that layers and
+statistics of equal weight are equally important.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from array_api_compat import array_namespace, device
+
+Array = Any
+"""A numpy array or a torch tensor."""
+
+_TINY = 1e-30
+"""Added to divisors: a style that activates nothing is compared without being divided by 0."""
+_SMALLEST_VARIANCE = 1e-6
+"""Of the style's mean variance, added to variances: the root then has a slope at a constant channel."""
+_SMALLEST_EIGENVALUE = 1e-5
+"""Of the style's mean variance, added to covariances before their roots are taken, likewise."""
+
+
+class Moments(NamedTuple):
+    """Of features f with N channels; or the slopes of an error with respect to them."""
+
+    mean: Array
+    """E[f], shape (..., N)."""
+    product: Array
+    """E[f f^T], shape (..., N, N)."""
+
+
+class Drift(NamedTuple):
+    """What makes a tile do its share of the whole picture's work: it aims at style + own - whole."""
+
+    own: Moments
+    """The tile's at the start of the round."""
+    whole: Moments
+    """The whole picture's at that time."""
+
+
+Compare = Callable[[Moments], tuple[Array, Moments]]
+"""A picture's moments to the error, shape (...), and its slopes."""
+
+
+def comparison(
+    statistics: tuple[tuple[str, float], ...], shift: float, style: Moments, drift: Drift | None = None
+) -> Compare:
+    """The weighted mean of the errors of several statistics (names of `STATISTICS`) of one layer.
+
+    `shift` is added to all features before Gram matrices are formed.
+    """
+    total = sum(weight for _, weight in statistics)
+    terms = [(weight / total, STATISTICS[name](style, drift, shift)) for name, weight in statistics if weight]
+
+    def compare(found: Moments) -> tuple[Array, Moments]:
+        parts = [(weight, *term(found)) for weight, term in terms]
+        error = sum(weight * error for weight, error, _ in parts)
+        mean = sum(weight * slope.mean for weight, _, slope in parts)
+        return error, Moments(mean, sum(weight * slope.product for weight, _, slope in parts))
+
+    return compare
+
+
+def squared_length(slopes: Moments, sums: Moments, sizes: Array) -> Array:
+    """sum(w |2 D f + d|^2) over positions, (...), for slopes D, d by the sums of w f f^T and w f.
+
+    `sizes` (...) are the sums of w: the squared length of the gradient by the features, without features.
+    """
+    spread = slopes.product @ sums.product
+    turned = (slopes.product @ sums.mean[..., None])[..., 0]
+    return (
+        4 * _total(spread * slopes.product) + 4 * (turned * slopes.mean).sum(-1) + sizes * _norm(slopes.mean)
+    )
+
+
+def _gram_error(style: Moments, drift: Drift | None, shift: float) -> Compare:
+    """sum((G - A)^2) / sum(A^2), G = E[(f + s)(f + s)^T] and A the style's (Gatys et al. 2016, equation 4).
+
+    The shift s is the activation shift of Novak and Nikulin 2016, "Improving the neural algorithm of artistic
+    style": with a negative one, channels that are silent together count as alike.
+    """
+    reference = target = _gram(style, shift)
+    if drift is not None:
+        target = reference + _gram(drift.own, shift) - _gram(drift.whole, shift)
+    size = _total(reference * reference) + _TINY
+
+    def compare(found: Moments) -> tuple[Array, Moments]:
+        difference = _gram(found, shift) - target
+        slope = 2 * difference / size[..., None, None]
+        return _total(difference * difference) / size, Moments(2 * shift * slope.sum(-1), slope)
+
+    return compare
+
+
+def _mean_error(style: Moments, drift: Drift | None, _: float) -> Compare:
+    """sum((m - m*)^2) / sum(m*^2) of the channels' means."""
+    return _mean_distance(style, drift, _norm(style.mean))
+
+
+def _deviation_error(style: Moments, drift: Drift | None, _: float) -> Compare:
+    """sum((d - d*)^2) / sum(d*^2) of the channels' standard deviations."""
+    return _deviation_distance(style, drift, _variances(style).sum(-1))
+
+
+def _remap_error(style: Moments, drift: Drift | None, _: float) -> Compare:
+    """E|f - R(f)|^2 / E|f*|^2, R(f) = (f - m) d* / d + m*: features remapped to the style's distribution.
+
+    The histogram loss of Risser, Wilmot and Barnes 2017, "Stable and controllable neural texture synthesis
+    and style transfer using histogram losses", with mean m and deviation d for the histogram. As
+    there, R(f) is constant in the gradient. Written out, E|f - R(f)|^2 is sum((m - m*)^2) + sum((d - d*)^2),
+    and 2 (f - R(f)) is the gradient of that sum: so the loss is a function of moments.
+    """
+    size = _trace(style.product)
+    return _sum_of(_mean_distance(style, drift, size), _deviation_distance(style, drift, size))
+
+
+def _wasserstein_error(style: Moments, drift: Drift | None, _: float) -> Compare:
+    """The squared 2-Wasserstein distance of normal distributions, over E|f*|^2 (Gelbrich 1990, theorem 2.1).
+
+    |m - m*|^2 + tr(C + C* - 2 (C*^1/2 C C*^1/2)^1/2) with covariances C.
+    """
+    size = _trace(style.product)
+    return _sum_of(_mean_distance(style, drift, size), _covariance_distance(style, drift, size))
+
+
+STATISTICS: dict[str, Callable[[Moments, Drift | None, float], Compare]] = {
+    "gram": _gram_error,
+    "mean": _mean_error,
+    "std": _deviation_error,
+    "remap": _remap_error,
+    "wasserstein": _wasserstein_error,
+}
+
+
+def _mean_distance(style: Moments, drift: Drift | None, size: Array) -> Compare:
+    target = style.mean if drift is None else style.mean + drift.own.mean - drift.whole.mean
+    divisor = size + _TINY
+
+    def compare(found: Moments) -> tuple[Array, Moments]:
+        difference = found.mean - target
+        slope = 2 * difference / divisor[..., None]
+        return _norm(difference) / divisor, Moments(slope, 0 * found.product)
+
+    return compare
+
+
+def _deviation_distance(style: Moments, drift: Drift | None, size: Array) -> Compare:
+    floor = _SMALLEST_VARIANCE * _variances(style).mean(-1)[..., None] + _TINY
+
+    def deviations(moments: Moments) -> Array:
+        return (_variances(moments) + floor) ** 0.5
+
+    target = deviations(style)
+    if drift is not None:
+        target = (target + deviations(drift.own) - deviations(drift.whole)).clip(0)
+    divisor = size + _TINY
+
+    def compare(found: Moments) -> tuple[Array, Moments]:
+        root = deviations(found)
+        slope = (root - target) / root / divisor[..., None]  # by the variance
+        back = Moments(-2 * found.mean * slope, slope[..., None] * _identity(found.product))
+        return _norm(root - target) / divisor, back
+
+    return compare
+
+
+def _covariance_distance(style: Moments, drift: Drift | None, size: Array) -> Compare:
+    """Its slope by C is 1 - C*^1/2 (C*^1/2 C C*^1/2)^-1/2 C*^1/2. In float64: roots lose half the digits."""
+    wanted = _covariance(style)
+    one = _identity(wanted)
+    smallest = _SMALLEST_EIGENVALUE * _trace(wanted) / wanted.shape[-1] + _TINY
+    floor = smallest[..., None, None] * one
+    if drift is not None:
+        wanted = wanted + _covariance(drift.own) - _covariance(drift.whole)
+    values, vectors = _eigen(wanted + floor)
+    values = values.clip(0)  # of a sum of differences some may be negative
+    root = (vectors * values[..., None, :] ** 0.5) @ vectors.swapaxes(-1, -2)
+    divisor = _double(size) + _TINY
+
+    def compare(found: Moments) -> tuple[Array, Moments]:
+        covariance = _covariance(found) + floor
+        squares, directions = _eigen(root @ covariance @ root)
+        # Rounding can make eigenvalues smaller than they can be, and the slopes of their roots infinite.
+        lengths = array_namespace(squares).maximum(squares, (smallest * smallest)[..., None]) ** 0.5
+        between = root @ (directions / lengths[..., None, :]) @ directions.swapaxes(-1, -2) @ root
+        slope = (one - between) / divisor[..., None, None]
+        error = (_trace(covariance) + values.sum(-1) - 2 * lengths.sum(-1)) / divisor
+        back = -2 * (slope @ _double(found.mean)[..., None])[..., 0]
+        return _like(error, found.mean), Moments(_like(back, found.mean), _like(slope, found.product))
+
+    return compare
+
+
+def _sum_of(*terms: Compare) -> Compare:
+    def compare(found: Moments) -> tuple[Array, Moments]:
+        errors, slopes = zip(*(term(found) for term in terms), strict=True)
+        means, products = zip(*slopes, strict=True)
+        return sum(errors), Moments(sum(means), sum(products))
+
+    return compare
+
+
+def _gram(moments: Moments, shift: float) -> Array:
+    """E[(f + s)(f + s)^T]."""
+    if not shift:
+        return moments.product
+    return moments.product + shift * (moments.mean[..., None] + moments.mean[..., None, :]) + shift**2
+
+
+def _variances(moments: Moments) -> Array:
+    return (moments.product.diagonal(0, -2, -1) - moments.mean * moments.mean).clip(0)
+
+
+def _covariance(moments: Moments) -> Array:
+    """In float64."""
+    mean = _double(moments.mean)
+    return _double(moments.product) - mean[..., None] * mean[..., None, :]
+
+
+def _eigen(matrix: Array) -> tuple[Array, Array]:
+    """Eigenvalues, ascending, and eigenvectors of symmetric matrices."""
+    values, vectors = array_namespace(matrix).linalg.eigh(matrix)
+    return values, vectors
+
+
+def _norm(vector: Array) -> Array:
+    return (vector * vector).sum(-1)
+
+
+def _total(matrix: Array) -> Array:
+    """Summed row by row: so torch divides no single sum among its threads, and bits do not depend on them."""
+    return matrix.sum(-1).sum(-1)
+
+
+def _trace(matrix: Array) -> Array:
+    return matrix.diagonal(0, -2, -1).sum(-1)
+
+
+def _identity(like: Array) -> Array:
+    return array_namespace(like).eye(like.shape[-1], dtype=like.dtype, device=device(like))
+
+
+def _double(x: Array) -> Array:
+    xp = array_namespace(x)
+    return xp.astype(x, xp.float64)
+
+
+def _like(x: Array, like: Array) -> Array:
+    return array_namespace(x).astype(x, like.dtype)
