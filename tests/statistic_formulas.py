@@ -46,7 +46,8 @@ def wasserstein(features: Tensor, weights: Tensor, style: Tensor) -> Tensor:
     y = (style - style.mean(0)) / len(style) ** 0.5
     spread = x.square().sum() + y.square().sum() - 2 * torch.linalg.matrix_norm(x @ y.T, "nuc")
     means = (weights @ features - style.mean(0)).square().sum()
-    return (means + spread) / style.square().sum(1).mean()
+    error: Tensor = (means + spread) / style.square().sum(1).mean()
+    return error
 
 
 FORMULAS: dict[str, Formula] = {

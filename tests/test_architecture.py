@@ -32,6 +32,7 @@ ORDER = (
     "prepare",
     "settings",
     "targets",
+    "adam_moments",
     "rounds",
     "exact",
     "integrity",

@@ -240,6 +240,8 @@ class _Session:
         )
         journal.append(line)
         self._state.apply(line)
+        for path in self._run.moments(len(self._prepared.plan.levels) - 1):
+            path.unlink(missing_ok=True)
         self._run.tiles.unlink(missing_ok=True)  # the canvas is final: nothing is made from the slots again
         listen(RunFinished(str(output.path), size, line.seconds))
 

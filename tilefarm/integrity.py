@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tilefarm.adam_moments import are_intact
 from tilefarm.canvas.tile_store import TileStore
 from tilefarm.exact.optimizer import is_committed
 from tilefarm.files import checksum
@@ -22,7 +23,7 @@ def is_intact(run: RunDir, state: RunState, level: LevelPlan) -> bool:
         return False
     if checksum(targets) != state.levels[level.index].targets_crc:
         return False
-    if checksum(canvas) == expected:
+    if checksum(canvas) == expected and are_intact(run, level.index, state.moments_crc(level.index)):
         return True
     if level.pieces:
         unfinished = state.rounds_done(level.index) < level.rounds
@@ -34,5 +35,6 @@ def _can_be_blended(run: RunDir, state: RunState, level: LevelPlan) -> bool:
     tiles = state.tiles_done(level.index, state.rounds_done(level.index))
     if len(tiles) < level.grid.tiles or not run.tiles.exists():
         return False
-    with TileStore(run.tiles, level.grid.tile, level.grid.tiles) as store:
+    planes = state.levels[level.index].planes
+    with TileStore(run.tiles, level.grid.tile, level.grid.tiles, planes) as store:
         return all(store.holds(tile.tile, tile.crc) for tile in tiles.values())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tilefarm.adam_moments import enlarge_moments, planes
 from tilefarm.canvas.tile_store import TileStore
 from tilefarm.events import LevelBegan, LevelFinished, PiecesProgress
 from tilefarm.exact.level import paint_exact
@@ -93,11 +94,17 @@ class LevelRun:
             with telling_when_full(self._canvas), replacing(self._canvas) as temporary:
                 shutil.copyfile(self._content, temporary)
         targets_crc = save_targets(self._tools.run.targets(self._index), self._measure_targets())
+        moments_crc, slots = None, planes(self._tools.settings)
+        if slots > 1 and self._index > 0:
+            coarser_level = self._tools.prepared.plan.levels[self._index - 1]
+            moments_crc = enlarge_moments(self._tools.run, coarser_level, self._level)
         line = LevelStarted(
             level=self._index,
             canvas_crc=checksum(self._canvas),
             targets_crc=targets_crc,
             seconds=time.monotonic() - begin,
+            planes=slots,
+            moments_crc=moments_crc,
         )
         self._tools.journal.append(line)
         self._tools.state.apply(line)
@@ -144,7 +151,7 @@ class LevelRun:
             if numbers:
                 paint_exact(tools, self._level, targets)
             return
-        with TileStore(tools.run.tiles, grid.tile, grid.tiles) as store:
+        with TileStore(tools.run.tiles, grid.tile, grid.tiles, line.planes) as store:
             for number in numbers:
                 Round(tools, self._level, number, store, targets).render()
 

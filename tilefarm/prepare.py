@@ -82,9 +82,11 @@ def most_workers(job: Job, required: Needs) -> int:
     if count < wanted:
         source = "free memory" if job.compute.memory == "auto" else "compute.memory"
         total = gib(required.driver_bytes + wanted * required.worker_bytes)
+        lbfgs = job.optimizer.name == "lbfgs"
+        ways = "tiles.size, optimizer.history" if lbfgs else "tiles.size"
         raise ResourceError(
             f"the driver and {wanted} worker(s) with tiles of {job.tiles.side} px need {total} of memory, "
-            f"and {source} allows {gib(budget)}; lower tiles.size, optimizer.history or compute.workers, "
+            f"and {source} allows {gib(budget)}; lower {ways} or compute.workers, "
             "or raise compute.memory"
         )
     return count

@@ -9,11 +9,13 @@ from statistics import fmean
 
 import numpy as np
 
+from tilefarm.adam_moments import blend_moments, gradients_before, hands_on, planes, read_moments
 from tilefarm.canvas.blend import blend
 from tilefarm.canvas.tile_store import TileStore
 from tilefarm.errors import TilefarmError
 from tilefarm.events import Listener, PiecesProgress, RoundFinished, StepsProgress, TileFinished
 from tilefarm.execute.protocol import Batch, BatchDone, Executor, Progress
+from tilefarm.geometry import Box
 from tilefarm.image.regions import RawRegions
 from tilefarm.image.window import open_raw, read_window
 from tilefarm.plan.build import LevelPlan
@@ -23,7 +25,14 @@ from tilefarm.prepare import Prepared
 from tilefarm.rundir.journal import Journal, RoundDone, TileDone
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
-from tilefarm.solve.contract import LevelTargets, SolverSettings, TileSolution, TileTask
+from tilefarm.solve.contract import (
+    AdamMoments,
+    LevelTargets,
+    Picture,
+    SolverSettings,
+    TileSolution,
+    TileTask,
+)
 from tilefarm.spec.regions import is_masked, regions_of
 from tilefarm.targets import Pieces, measure_sums, picture_moments
 
@@ -73,6 +82,9 @@ class Round:
                 self._keep(batch)
         crc = blend(self._store, level.grid, tools.run.canvas(level.index))
         tiles = tools.state.tiles_done(level.index, self._number).values()
+        plan = tools.prepared.plan
+        blends_moments = self._uses_moments and hands_on(plan, level, self._number)
+        moments_crc = blend_moments(tools.run, level, self._store) if blends_moments else None
         line = RoundDone(
             level=level.index,
             round=self._number,
@@ -80,6 +92,7 @@ class Round:
             loss_first=fmean(tile.loss_first for tile in tiles),
             loss_last=fmean(tile.loss_last for tile in tiles),
             seconds=time.monotonic() - begin,
+            moments_crc=moments_crc,
         )
         tools.journal.append(line)
         tools.state.apply(line)
@@ -136,17 +149,28 @@ class Round:
             content=read_window(open_raw(run.content(level.index), level.size), box),
             iterations=level.iterations,
             regions=None if regions is None else regions.window(level.size, box),
+            moments=self._moments(box),
         )
+
+    @property
+    def _uses_moments(self) -> bool:
+        return planes(self._tools.settings) > 1
+
+    def _moments(self, box: Box) -> AdamMoments | None:
+        if not self._uses_moments:
+            return None
+        count = gradients_before(self._tools.prepared.plan, self._level, self._number)
+        return read_moments(self._tools.run, self._level, box, count)
 
     def _keep(self, batch: BatchDone) -> None:
         """Make solved tiles durable: all their pixels first, then their lines."""
         for solution in batch.solutions:
-            if not np.isfinite(solution.image).all():
+            if not np.isfinite(_planes_of(solution)).all():
                 raise TilefarmError(
                     f"tile {solution.index} came back with values that are not finite numbers"
                 )
         tools = self._tools
-        crcs = self._store.write({solution.index: solution.image for solution in batch.solutions})
+        crcs = self._store.write({solution.index: _planes_of(solution) for solution in batch.solutions})
         lines = [
             TileDone(
                 level=self._level.index,
@@ -195,3 +219,10 @@ class Round:
                 loss=progress.loss,
             )
         )
+
+
+def _planes_of(solution: TileSolution) -> Picture:
+    """What goes into a tile's slot: (height, width, 3), or with Adam's means (3, height, width, 3)."""
+    if solution.moments is None:
+        return solution.image
+    return np.stack([solution.image, solution.moments.gradient, solution.moments.square])

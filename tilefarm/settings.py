@@ -20,8 +20,8 @@ from tilefarm.plan.estimate import (
 from tilefarm.plan.layers import content_layers, style_layers
 from tilefarm.prepare import Prepared, memory_budget
 from tilefarm.rundir.journal import Started
-from tilefarm.solve.contract import Precision, SolverSettings, Weights, is_low
-from tilefarm.spec.model import Job
+from tilefarm.solve.contract import AdamSettings, Precision, SolverSettings, Weights, is_low
+from tilefarm.spec.model import Job, Optimizer
 from tilefarm.spec.regions import regions_of
 
 MOST_TILES_PER_BATCH = 16
@@ -65,12 +65,22 @@ def solver_settings(job: Job, started: Started) -> SolverSettings:
         content_weight=objective.content_weight,
         style_weight=objective.style_weight,
         tv_weight=objective.tv_weight,
-        history=job.optimizer.history,
+        history=job.optimizer.history or 0,
+        optimizer=job.optimizer.name,
+        adam=adam_settings(job.optimizer),
         statistics=objective.style_statistics,
         activation_shift=objective.activation_shift,
         regions=len(regions_of(job)),
         normalize_gradients=objective.normalize_gradients,
     )
+
+
+def adam_settings(optimizer: Optimizer) -> AdamSettings | None:
+    """Adam's keys, where it is the optimizer."""
+    step_size, betas, averaging = optimizer.step_size, optimizer.betas, optimizer.averaging
+    if step_size is None or betas is None or averaging is None:
+        return None
+    return AdamSettings(step_size, (betas[0], betas[1]), averaging)
 
 
 def choose_core(prepared: Prepared, workers: Sequence[WorkerInfo], precision: Precision) -> int:

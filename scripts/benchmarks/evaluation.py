@@ -16,7 +16,7 @@ from scripts.benchmarks.plain import PlainObjective, plain_steps
 from scripts.benchmarks.report import Record, Row
 from scripts.benchmarks.timing import Spread, alternate, rates, ratios
 from scripts.benchmarks.workload import Workload, cut, flop_per_pixel, local_executor, make_workload, whole
-from tilefarm.exact.optimizer import FileLbfgs
+from tilefarm.exact.lbfgs import FileLbfgs
 from tilefarm.execute.protocol import Keep
 from tilefarm.geometry import Size
 from tilefarm.image.window import CHANNELS, open_raw

@@ -23,7 +23,7 @@ from scripts.benchmarks.workload import (
     whole,
 )
 from tests.exactness import relative_error, smooth_picture, targets_of, untiled
-from tilefarm.exact.optimizer import FileLbfgs
+from tilefarm.exact.lbfgs import FileLbfgs
 from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.protocol import Executor, Keep
 from tilefarm.execute.worker import TileWorker

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from tilefarm.errors import TilefarmError
-from tilefarm.exact.optimizer import Evaluate, FileLbfgs
+from tilefarm.exact.lbfgs import FileLbfgs
+from tilefarm.exact.optimizer import Evaluate
 
 Vector = NDArray[np.float64]
 LENGTH = 5000

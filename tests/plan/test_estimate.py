@@ -30,6 +30,7 @@ from tilefarm.plan.estimate import (
     evaluation_flop,
     kept_bytes,
     needs,
+    optimizer_bytes,
     piece_bytes,
 )
 from tilefarm.plan.layers import deepest_of
@@ -156,6 +157,34 @@ def test_memory_grows_with_the_largest_tile_the_batch_and_the_history(make_job: 
     assert batch_bytes(job, small, 1, low_precision=False) == pytest.approx(
         one * (300 + 32) * (200 + 32) / 512**2
     )
+
+
+def test_each_optimizer_needs_its_own_room(make_job: MakeJob) -> None:
+    """Vectors of the level with its border, what Adam hands on, and slots of three planes."""
+    raw = 6032 * 4532 * 12
+    found = {}
+    for name, keys, vectors in (
+        ("lbfgs", {}, 4 + 2 * 21),
+        ("adam", {}, 9),
+        ("plain adam", {"averaging": 0}, 7),
+        ("cg", {}, 9),
+    ):
+        job = make_job({"width": 6000}, method="exact", optimizer={"name": name.split()[-1], **keys})
+        plan = build_plan(job, Size(1200, 900), [Size(900, 900)])
+        assert optimizer_bytes(job, plan.levels[-1]) == vectors * raw
+        found[name] = needs(job, plan, 1, low_precision=False)
+    canvases = sum(level.size.pixels for level in plan.levels) * 12
+    saved = found["lbfgs"].disk_bytes - found["adam"].disk_bytes
+    assert saved == pytest.approx((4 + 2 * 21 - 9) * raw - 2 * canvases, rel=0.02)
+    assert found["cg"].disk_bytes < found["adam"].disk_bytes < 0.4 * found["lbfgs"].disk_bytes
+    tiled = [
+        make_job({"width": 6000}, method="feathered", optimizer={"name": name}) for name in ("lbfgs", "adam")
+    ]
+    plan = build_plan(tiled[0], Size(1200, 900), [Size(900, 900)])
+    slots = plan.levels[-1].grid.tiles * 512 * 512 * 12
+    lbfgs, adam = (needs(job, plan, 1, low_precision=False) for job in tiled)
+    assert adam.disk_bytes - lbfgs.disk_bytes == pytest.approx(2 * slots + 2 * canvases)
+    assert lbfgs.worker_bytes - adam.worker_bytes == pytest.approx((2 * 20 - 3) * 512 * 512 * 12)
 
 
 def test_print_scale_in_numbers(make_job: MakeJob) -> None:

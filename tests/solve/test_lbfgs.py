@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from tilefarm.solve.contract import LevelTargets, Picture, RegionMoments, SolverSettings, Weights
-from tilefarm.solve.lbfgs import MOST_ROLLBACKS, Minimum, Status, minimize
+from tilefarm.solve.lbfgs import minimize
 from tilefarm.solve.losses import moments
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import TileObjective
+from tilefarm.solve.search import MOST_ROLLBACKS, Minimum, Status
 
 Function = Callable[[Tensor], Tensor]
 

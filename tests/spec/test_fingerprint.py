@@ -107,6 +107,11 @@ DECIDING = [
     "tiles.batch=2",
     "tiles.drift_correction=false",
     "optimizer.history=3",
+    "optimizer={name: cg}",
+    "optimizer={name: adam}",
+    "optimizer={name: adam, step_size: 0.03}",
+    "optimizer={name: adam, betas: [0.9, 0.999]}",
+    "optimizer={name: adam, averaging: 0}",
     "init=noise",
     "seed=1",
     "compute.precision=float32",
@@ -125,7 +130,8 @@ def test_depends_on_everything_else(job: Path) -> None:
 
 def test_every_key_of_the_deciding_sections_is_tested() -> None:
     """A new key must come into the list above."""
-    tested = {override.split("=")[0] for override in DECIDING} | {"objective.style_layers", "optimizer.name"}
+    tested = {override.split("=")[0] for override in DECIDING} | {"objective.style_layers"}
+    tested |= {f"optimizer.{key}" for key in ("name", "step_size", "betas", "averaging")}
     for section in (Objective, Pyramid, Tiles, Optimizer, Network):
         name = section.__name__.lower()
         assert {f"{name}.{key}" for key in section.model_fields} <= tested

@@ -155,7 +155,8 @@ compute: 5
         "job.yaml, line 20: tiles.rounds must be at least 1, got 0",
         "job.yaml, line 22: pyramid.smallest must be a whole number, got '60:45'",
         "job.yaml, line 25: pyramid.iterations.1 must be at least 1, got 0",
-        "job.yaml, line 26: optimizer is empty; remove it, or give it some of its keys name, history",
+        "job.yaml, line 26: optimizer is empty; remove it, or give it some of its keys name, history, "
+        "step_size, betas, averaging",
         "job.yaml, line 27: compute must be a mapping with the keys device, precision, "
         "workers, memory, got 5",
         "--set tiles.iterations=many: tiles.iterations must be a whole number, got 'many'",

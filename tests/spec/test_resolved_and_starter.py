@@ -102,7 +102,18 @@ def job_files(draw: st.DrawFn) -> dict[str, Any]:
         tiles=some(
             size=st.integers(4, 256).map(lambda n: 16 * n), batch=st.integers(1, 256) | st.just("auto")
         ),
-        optimizer=some(history=st.integers(1, 200)),
+        optimizer=st.one_of(
+            some(history=st.integers(1, 200)),
+            st.just({"name": "cg"}),
+            st.builds(
+                lambda keys: {"name": "adam"} | keys,
+                some(
+                    step_size=st.floats(1e-6, 1),
+                    betas=st.lists(st.floats(0, 0.9999), min_size=2, max_size=2),
+                    averaging=st.floats(0, 0.9999),
+                ),
+            ),
+        ),
         init=st.sampled_from(["content", "noise"]),
         seed=st.integers(0, 2**63 - 1),
         compute=some(
@@ -197,6 +208,9 @@ def test_starter_shows_every_key(folder: Path) -> None:
         "long_side",
         "print",
         "preprocessing",
+        "step_size",
+        "betas",
+        "averaging",
     }
     assert keys_of_the_model() - written == absent  # what has no fixed default is only shown in a comment
 

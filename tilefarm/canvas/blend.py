@@ -17,8 +17,8 @@ STRIP = 64
 """Rows that are summed at a time: their part of a tile stays in the processor's cache."""
 
 
-def blend(store: TileStore, grid: Grid, canvas: Path) -> int:
-    """Replace the canvas by the weighted sum of all tiles; returns the canvas file's CRC-32.
+def blend(store: TileStore, grid: Grid, canvas: Path, plane: int = 0) -> int:
+    """Replace the canvas by the weighted sum of a plane of all tiles; returns the canvas file's CRC-32.
 
     The canvas must exist (`files.reserve`). It is written strip by strip, each once and complete, with
     tiles added in grid order, so that the result does not depend on the order in which tiles were
@@ -30,7 +30,7 @@ def blend(store: TileStore, grid: Grid, canvas: Path) -> int:
     with telling_when_full(canvas), canvas.open("r+b") as file:
         for start, stop, rows in grid.y.bands():
             for top in range(start, stop, STRIP):
-                strip = _strip(store, grid, top, min(top + STRIP, stop), rows)
+                strip = _strip(store, grid, top, min(top + STRIP, stop), rows, plane)
                 file.write(strip.data)
                 file.flush()
                 crc = zlib.crc32(strip.data, crc)
@@ -38,7 +38,9 @@ def blend(store: TileStore, grid: Grid, canvas: Path) -> int:
     return crc
 
 
-def _strip(store: TileStore, grid: Grid, start: int, stop: int, rows: range) -> NDArray[np.float32]:
+def _strip(
+    store: TileStore, grid: Grid, start: int, stop: int, rows: range, plane: int
+) -> NDArray[np.float32]:
     """The canvas's rows start..stop-1, from the tiles in these rows of the grid.
 
     Shape (stop - start, 3 * width), little-endian as in the file. The three samples of a pixel have no axis
@@ -55,7 +57,7 @@ def _strip(store: TileStore, grid: Grid, start: int, stop: int, rows: range) -> 
             inside = slice(max(0, -left), min(grid.x.tile, grid.level.width - left))
             if inside.start >= inside.stop:
                 continue
-            tile = store.read(row * grid.x.count + column, first, last)
+            tile = store.read(row * grid.x.count + column, first, last, plane)
             weighted = tile.reshape(weights.shape) * weights
             samples = slice(CHANNELS * inside.start, CHANNELS * inside.stop)
             place = slice(CHANNELS * (left + inside.start), CHANNELS * (left + inside.stop))

@@ -21,33 +21,44 @@ _ITEM = np.dtype("<f4").itemsize
 
 
 class TileStore:
-    """A file of `count` slots, each a float32 tile of shape (height, width, 3)."""
+    """A file of `count` slots, each of `planes` float32 pictures of shape (height, width, 3): a tile and
+    what belongs to it."""
 
-    def __init__(self, path: Path, tile: Size, count: int) -> None:
+    def __init__(self, path: Path, tile: Size, count: int, planes: int = 1) -> None:
         self.path = path
         self.tile = tile
         self.count = count
         self._row_bytes = tile.width * CHANNELS * _ITEM
-        self._slot_bytes = tile.height * self._row_bytes
+        self._planes = planes
+        self._plane_bytes = tile.height * self._row_bytes
+        self._slot_bytes = planes * self._plane_bytes
         reserve(path, count * self._slot_bytes)
         self._descriptor = os.open(path, os.O_RDWR)
 
     def write(self, pictures: Mapping[int, NDArray[np.float32]]) -> dict[int, int]:
-        """Put tiles into their slots, wait once until all are durable, and return their CRC-32 by slot."""
+        """Put tiles into their slots, wait once until all are durable, and return their CRC-32 by slot.
+
+        A picture has the shape (height, width, 3), several planes (planes, height, width, 3).
+        """
         crcs = {index: self._put(index, picture) for index, picture in pictures.items()}
         os.fdatasync(self._descriptor) if hasattr(os, "fdatasync") else os.fsync(self._descriptor)
         return crcs
 
-    def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
-        """Rows start..stop-1 of a tile, shape (rows, width, 3)."""
+    def read(
+        self, index: int, start: int = 0, stop: int | None = None, plane: int = 0
+    ) -> NDArray[np.float32]:
+        """Rows start..stop-1 of a tile's plane, shape (rows, width, 3)."""
         stop = self.tile.height if stop is None else stop
         length = (stop - start) * self._row_bytes
-        data = os.pread(self._descriptor, length, self._offset(index) + start * self._row_bytes)
+        data = os.pread(self._descriptor, length, self._offset(index, plane) + start * self._row_bytes)
         return np.frombuffer(data, dtype="<f4").reshape(stop - start, self.tile.width, CHANNELS)
 
     def holds(self, index: int, crc: int) -> bool:
         """Whether the slot's bytes have this CRC-32."""
-        return zlib.crc32(self.read(index).tobytes()) == crc
+        found = 0
+        for plane in range(self._planes):
+            found = zlib.crc32(self.read(index, plane=plane).tobytes(), found)
+        return found == crc
 
     def close(self) -> None:
         """Close the file; it stays on disk."""
@@ -61,13 +72,15 @@ class TileStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _offset(self, index: int) -> int:
+    def _offset(self, index: int, plane: int = 0) -> int:
         if not 0 <= index < self.count:
             raise IndexError(f"tile {index} of {self.count}")
-        return index * self._slot_bytes
+        return index * self._slot_bytes + plane * self._plane_bytes
 
     def _put(self, index: int, picture: NDArray[np.float32]) -> int:
-        expected = (self.tile.height, self.tile.width, CHANNELS)
+        expected: tuple[int, ...] = (self.tile.height, self.tile.width, CHANNELS)
+        if self._planes > 1:
+            expected = (self._planes, *expected)
         if picture.shape != expected:
             raise ValueError(f"tile {index} must have shape {expected}, got {picture.shape}")
         data = np.ascontiguousarray(picture, dtype="<f4").reshape(-1).view(np.uint8).data

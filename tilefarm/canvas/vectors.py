@@ -78,6 +78,29 @@ def combine(target: Path, terms: Sequence[tuple[float, Path]], length: int) -> N
         os.close(descriptor)
 
 
+def transform(
+    target: Path,
+    sources: Sequence[Path],
+    function: Callable[..., NDArray[np.float32]],
+    length: int,
+) -> None:
+    """target = function(*sources), value by value; `function` gets and gives float32 blocks, (count,).
+
+    `target` may be one of the sources.
+    """
+    if not target.exists() or target.stat().st_size != length * _ITEM:
+        reserve(target, length * _ITEM)
+    descriptor = os.open(target, os.O_WRONLY)
+
+    def block(start: int, count: int) -> None:
+        _write(descriptor, function(*(_read(path, start, count) for path in sources)), start)
+
+    try:
+        _blocks(length, block)
+    finally:
+        os.close(descriptor)
+
+
 def _blocks(length: int, work: Callable[[int, int], _Result]) -> list[_Result]:
     """The results for all blocks, in order."""
     starts = range(0, length, BLOCK)

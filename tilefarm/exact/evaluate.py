@@ -92,6 +92,17 @@ class WholeEvaluator:
             add_gradient(point, self._picture.size, gradient, weight)
         return self.losses.total
 
+    def loss(self, point: Path) -> float:
+        """The loss alone, by the first pass."""
+        try:
+            self._sum(point)
+        except _StateLostError:
+            self._held_contents = set()
+            self._sum(point)
+        tv = total_variation(point, self._picture.size)
+        self.losses = self._objective.evaluate(self.sums, tv).losses
+        return self.losses.total
+
     def _sum(self, point: Path) -> set[int]:
         """Pass 1; returns the pieces whose graphs are kept."""
         self.sums = WholeSums()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
+from typing import Any
 
+from tilefarm.adam_moments import hands_on, keep_moments
 from tilefarm.events import PiecesProgress, RoundFinished, StepTaken
+from tilefarm.exact.adam import FileAdam
 from tilefarm.exact.evaluate import WholeEvaluator, WholePicture
-from tilefarm.exact.optimizer import FileLbfgs
+from tilefarm.exact.method import make_optimizer
+from tilefarm.exact.optimizer import FileOptimizer
 from tilefarm.files import checksum, replacing
 from tilefarm.geometry import Box
 from tilefarm.image.window import copy_window
@@ -38,23 +42,28 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
     keep = choose_keep(tools.prepared, level, tools.executor.workers, tools.settings.precision)
     evaluate = WholeEvaluator(tools.executor, tools.settings, targets, picture, keep, on_piece)
     length = window.pixels * 3
-    history = min(tools.settings.history, level.iterations)
-    optimizer = FileLbfgs(run.optimizer(level.index), length, history, evaluate)
+    optimizer = make_optimizer(tools, level, length, evaluate)
     if not optimizer.resume():
         optimizer.start(lambda path: copy_window(canvas, level.size, level.grid.box(0), path))
     _steps(tools, level, optimizer, evaluate)
     with replacing(canvas) as temporary:
         inside = Box(BORDER, BORDER, BORDER + level.size.width, BORDER + level.size.height)
-        copy_window(optimizer.point, window, inside, temporary)
+        copy_window(optimizer.result, window, inside, temporary)
     state = optimizer.state
+    # Of iterates on average no loss is known yet.
+    loss_last = state.losses[-1] if optimizer.result == optimizer.point else evaluate.loss(optimizer.result)
+    moments_crc = None
+    if isinstance(optimizer, FileAdam) and hands_on(tools.prepared.plan, level, 0):
+        moments_crc = keep_moments(run, level, optimizer.means, inside)
     line = RoundDone(
         level=level.index,
         round=0,
         canvas_crc=checksum(canvas),
         loss_first=state.losses[0],
-        loss_last=state.losses[-1],
+        loss_last=loss_last,
         seconds=time.monotonic() - begin,
         rollbacks=state.rollbacks,
+        moments_crc=moments_crc,
     )
     tools.journal.append(line)
     tools.state.apply(line)
@@ -62,7 +71,9 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
     tools.listen(RoundFinished(level.index, 0, line.loss_first, line.loss_last, line.seconds))
 
 
-def _steps(tools: RunTools, level: LevelPlan, optimizer: FileLbfgs, evaluate: WholeEvaluator) -> None:
+def _steps(
+    tools: RunTools, level: LevelPlan, optimizer: FileOptimizer[Any], evaluate: WholeEvaluator
+) -> None:
     """Take the steps that are left, telling of each one."""
     while optimizer.state.iteration + optimizer.state.rollbacks < level.iterations:
         begin, before = time.monotonic(), optimizer.state.iteration

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import pyvips
 
@@ -49,8 +50,16 @@ def write_content(info: PictureInfo, crop: Box, size: Size, target: Path) -> Non
                 save_raw(_enlarged(image, size), temporary)
 
 
-def enlarge(source: Path, source_size: Size, target: Path, size: Size) -> None:
-    """Write the raw canvas `source` as a larger one: bicubic, nothing clipped, durably replaced.
+def enlarge(
+    source: Path,
+    source_size: Size,
+    target: Path,
+    size: Size,
+    *,
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic",
+    factor: float = 1.0,
+) -> None:
+    """Write the raw canvas `source` as a larger one: nothing clipped, times `factor`, durably replaced.
 
     Pixel centres are aligned: a linear ramp stays the same ramp to 1/128 of a source pixel (libvips'
     table of kernel phases), a constant stays exactly constant. Raises ResourceError where the disk is full.
@@ -58,7 +67,8 @@ def enlarge(source: Path, source_size: Size, target: Path, size: Size) -> None:
     if size.width < source_size.width or size.height < source_size.height:
         raise ValueError(f"{size} is smaller than {source_size}")
     with replacing(target) as temporary, raw_image(source, source_size) as image:
-        save_raw(_enlarged(image, size), temporary)
+        enlarged = _enlarged(image, size, interpolation)
+        save_raw(enlarged if factor == 1 else (enlarged * factor).cast("float"), temporary)
 
 
 def shrink(image: pyvips.Image, size: Size) -> pyvips.Image:
@@ -68,14 +78,14 @@ def shrink(image: pyvips.Image, size: Size) -> pyvips.Image:
     return image.resize(size.width / image.width, vscale=size.height / image.height, kernel="lanczos3")
 
 
-def _enlarged(image: pyvips.Image, size: Size) -> pyvips.Image:
-    """An image made larger on either axis with Catmull and Rom's cubic (Keys 1981, a = -1/2)."""
+def _enlarged(image: pyvips.Image, size: Size, interpolation: str = "bicubic") -> pyvips.Image:
+    """An image made larger on either axis with Catmull and Rom's cubic (Keys 1981, a = -1/2), or linearly."""
     if (image.width, image.height) == (size.width, size.height):
         return image
     scale_x, scale_y = size.width / image.width, size.height / image.height
     return image.affine(
         [scale_x, 0, 0, scale_y],
-        interpolate=pyvips.Interpolate.new("bicubic"),
+        interpolate=pyvips.Interpolate.new(interpolation),
         oarea=[0, 0, size.width, size.height],
         # libvips puts a pixel's centre at its corner; this puts (x + 0.5) * scale at x + 0.5.
         odx=(scale_x - 1) / 2,

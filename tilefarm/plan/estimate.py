@@ -15,6 +15,8 @@ from tilefarm.spec.regions import is_masked, regions_of
 
 _FLOAT = 4
 _CHANNELS = 3
+_WORKING_VECTORS = 8
+"""Of a tile's optimizer: point, gradient, content, and what is in the works."""
 _POOL_INDEX = 1
 """Bytes of the position that max pooling remembers for each of its outputs."""
 WORKER_BASE_BYTES = 900 * 2**20
@@ -48,14 +50,14 @@ def needs(job: Job, plan: RenderPlan, batch: int, low_precision: bool) -> Needs:
 
 
 def batch_bytes(job: Job, plan: RenderPlan, batch: int, low_precision: bool) -> int:
-    """Memory of `batch` of the run's largest tiles: activations, gradients, optimizer history.
+    """Memory of `batch` of the run's largest tiles: activations, gradients, the optimizer's vectors.
 
-    A piece of the exact method has no history of its own; the whole picture's is on disk.
+    A piece of the exact method has no optimizer of its own; the whole picture's is on disk.
     """
     item = 2 if low_precision else 4
     activations = activation_bytes(job, item)
     pieces = piece_bytes(job, item)
-    vectors = (2 * job.optimizer.history + 8) * _CHANNELS * _FLOAT
+    vectors = (_tile_vectors(job) + _WORKING_VECTORS) * _CHANNELS * _FLOAT
     most = 0.0
     for level in plan.levels:
         if level.pieces:
@@ -166,7 +168,8 @@ def disk_bytes(job: Job, plan: RenderPlan) -> int:
     working = 0
     work_before = 0
     for level in plan.levels:
-        work = optimizer_bytes(job, level) if level.pieces else level.grid.tiles * _raw(level.grid.tile)
+        slots = level.grid.tiles * _raw(level.grid.tile) * (3 if job.optimizer.name == "adam" else 1)
+        work = optimizer_bytes(job, level) if level.pieces else slots
         styles = [_raw(style) for style in level.styles]
         content = _raw(level.size)
         if is_masked(job):  # the regions, and the masks that they are made of
@@ -177,13 +180,40 @@ def disk_bytes(job: Job, plan: RenderPlan) -> int:
         painting = work + 4 * content
         working = max(working, measuring, painting)
         work_before = work
-    return canvases + working + plan.output.pixels * _CHANNELS * job.output.bit_depth // 8
+    return (
+        canvases
+        + moment_bytes(job, plan)
+        + working
+        + plan.output.pixels * _CHANNELS * job.output.bit_depth // 8
+    )
 
 
 def optimizer_bytes(job: Job, level: LevelPlan) -> int:
-    """The exact method's vectors of a level: two points, two gradients, and pairs with one slot to spare."""
-    pairs = min(job.optimizer.history, level.iterations) + 1
-    return (4 + 2 * pairs) * _raw(level.grid.tile)
+    """The exact method's vectors of a level.
+
+    L-BFGS: two points, two gradients, and pairs with one slot to spare. Adam: a gradient, and two of each:
+    point, mean of the gradients, of their squares, of the points. Conjugate gradients: two points, two
+    gradients, two predicted ones, three directions.
+    """
+    if job.optimizer.name == "adam":
+        vectors = 1 + 2 * (4 if job.optimizer.averaging else 3)
+    elif job.optimizer.name == "cg":
+        vectors = 9
+    else:
+        vectors = 4 + 2 * (min(job.optimizer.history or 0, level.iterations) + 1)
+    return vectors * _raw(level.grid.tile)
+
+
+def moment_bytes(job: Job, plan: RenderPlan) -> int:
+    """What Adam hands from level to level: two canvases beside every level's own."""
+    if job.optimizer.name != "adam":
+        return 0
+    return sum(2 * _raw(level.size) for level in plan.levels)
+
+
+def _tile_vectors(job: Job) -> int:
+    """What the optimizer of a tile remembers beside point and gradient."""
+    return {"lbfgs": 2 * (job.optimizer.history or 0), "adam": 3, "cg": 3}[job.optimizer.name]
 
 
 def _raw(size: Size) -> int:

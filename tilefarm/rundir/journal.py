@@ -43,6 +43,10 @@ class LevelStarted(_Line):
     canvas_crc: int
     targets_crc: int
     seconds: float
+    planes: int = 1
+    """Pictures in a tile's slot: with Adam its two means beside the tile."""
+    moments_crc: tuple[int, int] | None = None
+    """Of the canvases of Adam's means, where there are any."""
 
 
 class TileDone(_Line):
@@ -73,6 +77,8 @@ class RoundDone(_Line):
     """Of the session that finished the round."""
     rollbacks: int = 0
     """Of the exact method's optimizer; those of tiles are in their own lines."""
+    moments_crc: tuple[int, int] | None = None
+    """Of the canvases of Adam's means, where there are any."""
 
 
 class Exported(_Line):
@@ -124,7 +130,8 @@ class Journal:
 
     def append(self, *lines: _Line) -> None:
         """Write lines and wait once until they are durable. Raises ResourceError where the disk is full."""
-        texts = [json.dumps(line.model_dump(), separators=(",", ":")) + "\n" for line in lines]
+        records = [line.model_dump(exclude_none=True) for line in lines]
+        texts = [json.dumps(record, separators=(",", ":")) + "\n" for record in records]
         data = "".join(texts).encode()
         with telling_when_full(self._path):
             while data:  # the system may take a part, above all when the disk is nearly full

@@ -86,6 +86,10 @@ class RunDir:
         """The statistics that a level is compared with."""
         return self.root / f"targets-{level}.npz"
 
+    def moments(self, level: int) -> tuple[Path, Path]:
+        """Adam's mean gradient and mean square of a level, float32 like the canvas."""
+        return self.root / f"gradient-{level}.f32", self.root / f"square-{level}.f32"
+
     def optimizer(self, level: int) -> Path:
         """The folder of the exact method's optimizer: its state and its vectors."""
         return self.root / f"optimizer-{level}"

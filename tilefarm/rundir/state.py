@@ -68,6 +68,12 @@ class RunState:
         start = self.levels.get(level)
         return None if start is None else start.canvas_crc
 
+    def moments_crc(self, level: int) -> tuple[int, int] | None:
+        """The checksums that the canvases of Adam's means must have now; None where there are none."""
+        done = self.rounds_done(level)
+        line = self.rounds[level, done - 1] if done else self.levels.get(level)
+        return None if line is None else line.moments_crc
+
     @property
     def tile_retries(self) -> int:
         """How often a tile had to be done again because a worker failed."""

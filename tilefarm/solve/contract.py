@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilefarm.geometry import Box
+from tilefarm.spec.optimizer import OptimizerName
 
 Picture = NDArray[np.float32]
 Regions = NDArray[np.float32]
@@ -37,6 +38,18 @@ def is_low(precision: str) -> bool:
 
 
 @dataclass(frozen=True)
+class AdamSettings:
+    """The constants of Adam."""
+
+    step_size: float
+    """In pixel values, 0..1 for black to white."""
+    betas: tuple[float, float]
+    """What the means of the gradient and of its square keep in a step, each in [0, 1)."""
+    averaging: float
+    """What the mean of the iterates keeps in a step, in [0, 1); 0 takes the last iterate."""
+
+
+@dataclass(frozen=True)
 class SolverSettings:
     """Everything about a run that a worker must know once: the network and the objective's weights."""
 
@@ -49,6 +62,10 @@ class SolverSettings:
     style_weight: float
     tv_weight: float
     history: int
+    """Of L-BFGS."""
+    optimizer: OptimizerName = "lbfgs"
+    adam: AdamSettings | None = None
+    """Where the optimizer is Adam."""
     statistics: tuple[tuple[str, float], ...] = (("gram", 1.0),)
     """What is compared with the style at each layer: names of `solve.statistics.STATISTICS` and weights."""
     activation_shift: float = 0.0
@@ -118,6 +135,17 @@ class Losses:
 
 
 @dataclass(frozen=True)
+class AdamMoments:
+    """Adam's memory of a picture: means of the gradients so far, free of the bias of their start."""
+
+    gradient: Picture
+    square: Picture
+    """Of the gradients' squares, not negative."""
+    count: int
+    """How many gradients they stand for."""
+
+
+@dataclass(frozen=True)
 class TileTask:
     """One tile to optimise."""
 
@@ -129,6 +157,8 @@ class TileTask:
     iterations: int
     regions: Regions | None = None
     """Where the style of each region acts; None where there is one style for all."""
+    moments: AdamMoments | None = None
+    """Of Adam: where its means start; None for none at all."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +175,8 @@ class TileSolution:
     rollbacks: int
     """How often a non-finite loss or gradient sent the tile back to its last good point."""
     seconds: float
+    moments: AdamMoments | None = None
+    """Of Adam: its means after the last gradient."""
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tilefarm.errors import TilefarmError
-from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings, TileSolution, TileTask
-from tilefarm.solve.lbfgs import Minimum, Status, minimize
+from tilefarm.solve.adam import Adam
+from tilefarm.solve.cg import ConjugateGradients
+from tilefarm.solve.contract import AdamMoments, LevelTargets, Picture, SolverSettings, TileSolution, TileTask
+from tilefarm.solve.lbfgs import Lbfgs
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import BatchLosses, TileObjective
+from tilefarm.solve.search import Method, Minimum, Search, Status, run
 
 LARGEST_INCREASE = 2.0
 """A step that more than doubles a tile's loss went too far: early in a round the curvature is known
@@ -60,24 +63,52 @@ def solve_tiles(
         if on_iteration is not None:
             on_iteration(iteration, float(losses.mean()))
 
-    minimum = minimize(
-        evaluate,
-        evaluate_loss,
-        start.flatten(1),
-        iterations=tasks[0].iterations,
-        history=settings.history,
-        largest_increase=LARGEST_INCREASE,
-        callback=report,
-    )
+    search = Search(evaluate, start.flatten(1))
+    method = _method(search, settings, tasks)
+    minimum = run(search, method, evaluate, evaluate_loss, tasks[0].iterations, report)
     _check_started(tasks, minimum, settings)
     seconds = (time.monotonic() - begin) / len(tasks)
-    return _solutions(tasks, minimum, _pictures(minimum.x.view(start.shape)), first[0], last[0], seconds)
+    images = _pictures(minimum.x.view(start.shape))
+    moments = _moments(method, start.shape)
+    return _solutions(tasks, minimum, images, moments, first[0], last[0], seconds)
+
+
+def _method(search: Search, settings: SolverSettings, tasks: Sequence[TileTask]) -> Method:
+    """The optimizer that the job names, with what it knows of these tiles from before."""
+    if settings.optimizer == "cg":
+        return ConjugateGradients(search)
+    if settings.optimizer == "lbfgs":
+        return Lbfgs(search, min(settings.history, max(tasks[0].iterations, 1)), LARGEST_INCREASE)
+    if settings.adam is None:
+        raise ValueError("Adam needs its settings")
+    known = [task.moments for task in tasks if task.moments is not None]
+    if not known:
+        return Adam(search, settings.adam)
+    if len(known) < len(tasks):
+        raise ValueError("either all tiles of a batch or none must come with moments")
+    device = search.x.device
+    gradient = _batch([moments.gradient for moments in known], device).flatten(1)
+    square = _batch([moments.square for moments in known], device).flatten(1)
+    counts = np.array([moments.count for moments in known], dtype=np.float64)
+    return Adam(search, settings.adam, (gradient, square, counts))
+
+
+def _moments(method: Method, shape: torch.Size) -> list[AdamMoments | None]:
+    """What Adam hands on, tile by tile; None for the other optimizers."""
+    if not isinstance(method, Adam):
+        return [None] * shape[0]
+    means, squares = (_pictures(vectors.view(shape)) for vectors in (method.mean, method.square))
+    return [
+        AdamMoments(mean, square, int(count))
+        for mean, square, count in zip(means, squares, method.count, strict=True)
+    ]
 
 
 def _solutions(
     tasks: Sequence[TileTask],
     minimum: Minimum,
     images: Sequence[Picture],
+    moments: Sequence[AdamMoments | None],
     first: BatchLosses,
     last: BatchLosses,
     seconds: float,
@@ -91,6 +122,7 @@ def _solutions(
             iterations=minimum.iterations[position],
             rollbacks=minimum.rollbacks[position],
             seconds=seconds,
+            moments=moments[position],
         )
         for position, task in enumerate(tasks)
     ]

@@ -62,6 +62,7 @@ _RULES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "literal_error": lambda context: f"must be {context['expected'].replace(chr(39), '')}",
     "greater_than": lambda context: f"must be more than {_plain(context['gt'])}",
     "greater_than_equal": lambda context: f"must be at least {_plain(context['ge'])}",
+    "less_than": lambda context: f"must be less than {_plain(context['lt'])}",
     "less_than_equal": lambda context: f"must be at most {_plain(context['le'])}",
     "too_short": lambda context: f"must have at least {_entries(context['min_length'])}",
     "too_long": lambda context: f"must have at most {_entries(context['max_length'])}",

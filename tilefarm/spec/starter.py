@@ -121,8 +121,13 @@ tiles:                       # Large sizes are worked on in square tiles.
                              # original method.
 
 optimizer:
-  name: lbfgs                # The method that improves the picture step by step.
-  history: 20                # Steps it remembers. Fewer save memory, more rarely help.
+  name: lbfgs                # The method that improves the picture step by step. lbfgs gets furthest in the
+                             # fewest steps. adam takes steps of one size, for softer and freer pictures;
+                             # cg needs as little disk and memory, and gets nearly as far as lbfgs.
+  history: 20                # Only lbfgs: steps it remembers. Fewer save memory, more rarely help.
+  # step_size: 0.02          # Only adam: how far a pixel moves in one step, of 1 from black to white.
+  # betas: [0.9, 0.99]       # Only adam: how slowly it forgets the last steps' direction and size.
+  # averaging: 0.99          # Only adam: the result is the mean of about the last 100 steps; 0: the last one.
 
 init: content                # Start from the photograph. noise starts from random dots, for freer pictures.
 seed: 0                      # Another number gives another picture where chance plays a part (noise).

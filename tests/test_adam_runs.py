@@ -1,0 +1,245 @@
+"""Adam's memory through tiles, rounds and levels: handed on, blended, enlarged, and safe from kills."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.standins import Mixer, opener
+from tilefarm.adam_moments import enlarge_moments, gradients_before, hands_on
+from tilefarm.driver import render, run_folder
+from tilefarm.events import Event, RoundFinished, TileFinished
+from tilefarm.execute.open import ExecutorChoice
+from tilefarm.execute.protocol import Batch
+from tilefarm.geometry import Size
+from tilefarm.plan.build import LevelPlan
+from tilefarm.plan.grid import Grid
+from tilefarm.prepare import prepare
+from tilefarm.rundir.layout import RunDir
+from tilefarm.solve.contract import AdamMoments, LevelTargets, SolverSettings, TileSolution
+from tilefarm.spec.load import load_job
+
+LOCAL = ExecutorChoice("local")
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tilefarm.driver import render, run_folder
+from tilefarm.execute.open import ExecutorChoice
+from tilefarm.spec.load import load_job
+
+job = load_job(Path(sys.argv[1]))
+left = int(sys.argv[2])
+
+def listen(event):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+render(job, run_folder(job, Path(sys.argv[1]).parent / "runs"), ExecutorChoice("local"), listen)
+"""
+
+
+def write_job(folder: Path, method: str, optimizer: str = "{name: adam}", size: str = "") -> Path:
+    generator = np.random.default_rng(4)
+    for name, shape in (("content.png", (75, 100, 3)), ("style.png", (40, 60, 3))):
+        Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save(folder / name)
+    path = folder / "job.yaml"
+    path.write_text(
+        f"content: content.png\nstyle: style.png\noutput: {{path: out.tif{size}}}\nmethod: {method}\n"
+        "pyramid: {smallest: 64, iterations: [3]}\ntiles: {size: 64, rounds: 2, iterations: 2}\n"
+        f"optimizer: {optimizer}\n"
+        "objective: {content_layers: {relu2_2: 1}, style_layers: {relu1_1: 1, relu2_1: 1}}\n"
+        "compute: {precision: float32}\n"
+    )
+    return path
+
+
+class Halt(Exception):  # noqa: N818
+    """Ends a run in mid-work."""
+
+
+class Remembering(Mixer):
+    """Moves each tile against its mean gradient; the means come from before, and go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: list[int] = []
+
+    def solve(
+        self, settings: SolverSettings, targets: LevelTargets, batch: Batch
+    ) -> tuple[TileSolution, ...]:
+        mixed = super().solve(settings, targets, batch)
+        found = []
+        for task, solution in zip(batch.tasks, mixed, strict=True):
+            gradient = task.image - task.content + np.float32(0.001 * task.index)
+            before = task.moments or AdamMoments(gradient, gradient**2, 0)
+            self.counts.append(before.count)
+            assert before.square.min() >= 0
+            means = AdamMoments(
+                0.9 * before.gradient + np.float32(0.1) * gradient,
+                0.9 * before.square + np.float32(0.1) * gradient**2,
+                before.count + task.iterations,
+            )
+            found.append(
+                TileSolution(
+                    index=task.index,
+                    image=(solution.image - np.float32(0.1) * means.gradient).astype(np.float32),
+                    first=solution.first,
+                    last=solution.last,
+                    iterations=task.iterations,
+                    rollbacks=0,
+                    seconds=0.001,
+                    moments=means,
+                )
+            )
+        return tuple(found)
+
+
+def go_on(path: Path, worker: Remembering, stop_after: int | None = None) -> tuple[RunDir, list[Event]]:
+    job = load_job(path)
+    run = run_folder(job, path.parent / "runs")
+    events: list[Event] = []
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        if len(events) == stop_after:
+            raise Halt
+
+    render(job, run, LOCAL, listen, opener(worker))
+    return run, events
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[Event], int]:
+    path = write_job(tmp_path_factory.mktemp("adam"), "feathered", size=", width: 200")
+    worker = Remembering()
+    run, events = go_on(path, worker)
+    assert not run.moments(2)[0].exists(), "the finest level's means are of no use to anyone"
+    # level 0: 3 steps on the whole; level 1: two rounds of 2 steps; level 2 likewise
+    assert sorted(set(worker.counts)) == [0, 3, 5, 7, 9]
+    return run.canvas(2).read_bytes(), events, worker.solved
+
+
+@pytest.mark.parametrize("share", [0.2, 0.45, 0.6, 0.8, 0.95])
+def test_a_run_halted_anywhere_ends_in_the_same_picture(
+    tmp_path: Path, undisturbed: tuple[bytes, list[Event], int], share: float
+) -> None:
+    canvas, events, solved = undisturbed
+    path = write_job(tmp_path, "feathered", size=", width: 200")
+    first, second = Remembering(), Remembering()
+    with pytest.raises(Halt):
+        go_on(path, first, stop_after=int(share * len(events)))
+    run, _ = go_on(path, second)
+    assert run.canvas(2).read_bytes() == canvas
+    assert first.solved + second.solved == solved, "no tile was solved twice"
+
+
+def in_the_last_round(events: list[Event]) -> int:
+    """The number of the event that tells of the fifth tile of the finest level's second round."""
+    tiles = [n for n, event in enumerate(events, 1) if isinstance(event, TileFinished) and event.level == 2]
+    return tiles[len(tiles) // 2 + 4]
+
+
+@pytest.mark.parametrize("plane", [0, 1])
+def test_damaged_means_are_noticed_and_made_again(
+    tmp_path: Path, undisturbed: tuple[bytes, list[Event], int], plane: int
+) -> None:
+    canvas, events, solved = undisturbed
+    path = write_job(tmp_path, "feathered", size=", width: 200")
+    at = in_the_last_round(events)
+    first, second = Remembering(), Remembering()
+    with pytest.raises(Halt):
+        go_on(path, first, stop_after=at)
+    run = run_folder(load_job(path), tmp_path / "runs")
+    data = bytearray(run.moments(2)[plane].read_bytes())
+    data[1000] ^= 4
+    run.moments(2)[plane].write_bytes(data)
+    go_on(path, second)
+    assert run.canvas(2).read_bytes() == canvas
+    assert first.solved + second.solved > solved, "the level in progress began again"
+
+
+def test_a_flipped_bit_in_a_tile_s_means_costs_that_tile(
+    tmp_path: Path, undisturbed: tuple[bytes, list[Event], int]
+) -> None:
+    canvas, events, solved = undisturbed
+    path = write_job(tmp_path, "feathered", size=", width: 200")
+    at = in_the_last_round(events)
+    first, second = Remembering(), Remembering()
+    with pytest.raises(Halt):
+        go_on(path, first, stop_after=at)
+    run = run_folder(load_job(path), tmp_path / "runs")
+    with run.tiles.open("r+b") as file:
+        file.seek((2 * 3 + 2) * 64 * 64 * 12 + 40)  # tile 2, the mean square
+        file.write(b"\x01")
+    go_on(path, second)
+    assert run.canvas(2).read_bytes() == canvas
+    assert first.solved + second.solved == solved + 1
+
+
+def level(index: int, grid: Grid) -> LevelPlan:
+    return LevelPlan(index, grid, 1, 5, ())
+
+
+def test_means_are_enlarged_for_a_finer_level(tmp_path: Path) -> None:
+    """Whole levels of 32x32 and 64x64 with their borders: a pixel's share falls to (64 / 96)^2."""
+    run = RunDir(tmp_path)
+    coarse, fine = (level(i, Grid.of(Size(side, side), 512)) for i, side in enumerate((32, 64)))
+    gradient = np.full((32, 32, 3), -0.5, "<f4")
+    square = np.zeros((32, 32, 3), "<f4")
+    square[10:20, 10:20] = 4.0  # an edge: a cubic filter leads below 0 beside it
+    gradient.tofile(run.moments(0)[0])
+    square.tofile(run.moments(0)[1])
+    enlarge_moments(run, coarse, fine)
+    ratio = (64 / 96) ** 2
+    found = [np.fromfile(path, "<f4").reshape(64, 64, 3) for path in run.moments(1)]
+    np.testing.assert_allclose(found[0], -0.5 * ratio, rtol=1e-6)
+    assert found[1].min() == 0
+    assert found[1].max() == pytest.approx(4 * ratio**2, rel=1e-6)
+    assert found[1].mean() == pytest.approx(square.mean() * ratio**2, rel=1e-3)
+
+
+def test_gradients_are_counted_from_the_plan(tmp_path: Path) -> None:
+    plan = prepare(load_job(write_job(tmp_path, "feathered", size=", width: 200"))).plan
+    assert [gradients_before(plan, level) for level in plan.levels] == [0, 3, 7]
+    assert gradients_before(plan, plan.levels[2], 1) == 9
+    assert [hands_on(plan, plan.levels[2], number) for number in (0, 1)] == [True, False]
+    assert hands_on(plan, plan.levels[1], 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "optimizer", "kills"),
+    [
+        ("exact", "{name: adam}", (14, 16)),
+        ("exact", "{name: cg}", (35,)),
+        ("feathered", "{name: adam, averaging: 0.5}", (25,)),
+    ],
+)
+def test_a_killed_run_on_real_features_ends_in_the_same_picture(
+    tmp_path: Path, method: str, optimizer: str, kills: tuple[int, ...]
+) -> None:
+    canvases = []
+    for name, kill in (("undisturbed", ()), ("killed", kills)):
+        folder = tmp_path / name
+        folder.mkdir()
+        path = write_job(folder, method, optimizer)
+        for event in kill:
+            process = subprocess.run(
+                [sys.executable, "-c", KILLED, path, str(event)], capture_output=True, text=True, check=False
+            )
+            assert process.returncode == -signal.SIGKILL, process.stderr
+        job = load_job(path)
+        run = run_folder(job, folder / "runs")
+        losses: list[Event] = []
+        render(job, run, LOCAL, losses.append)
+        finished = [event for event in losses if isinstance(event, RoundFinished)]
+        assert finished[-1].loss_last < finished[-1].loss_first
+        canvases.append(run.canvas(1).read_bytes())
+    assert canvases[0] == canvases[1]
