@@ -24,6 +24,7 @@ from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.open import ExecutorChoice
 from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Batch, Keep, Progress, Worker, WorkerInfo
+from tilefarm.image.preview import encode_snapshot
 from tilefarm.solve.contract import (
     Derivatives,
     LayerSums,
@@ -122,6 +123,7 @@ class Mixer:
             mixed = (1 - self._share) * task.image + self._share * task.content + tone
             image = mixed.astype(np.float32)
         difference = float(np.mean((image - task.content) ** 2))
+        curve, frames = _recorded(task, image)
         return TileSolution(
             index=task.index,
             image=image,
@@ -130,7 +132,25 @@ class Mixer:
             iterations=task.iterations,
             rollbacks=0,
             seconds=0.001,
+            curve=curve,
+            frames=frames,
         )
+
+
+def _recorded(
+    task: TileTask, end: NDArray[np.float32]
+) -> tuple[tuple[Losses, ...], tuple[tuple[int, bytes], ...]]:
+    """On a straight way from the task's picture to the end; nothing where no snapshots are asked for."""
+    recording = task.recording
+    if recording is None or not recording.every:
+        return (), ()
+    box, frames = recording.inside, []
+    for step in range(recording.every, task.iterations, recording.every):
+        share = np.float32(step / task.iterations)
+        picture = ((1 - share) * task.image + share * end)[box.top : box.bottom, box.left : box.right]
+        frames.append((step, encode_snapshot(picture, recording.long_side)))
+    curve = tuple(Losses(2 - step / 10**4, 1.0, 0.5, 0.0) for step in range(1, task.iterations + 1))
+    return curve, tuple(frames)
 
 
 class Troubled:

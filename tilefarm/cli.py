@@ -183,6 +183,18 @@ def status(
 
 
 @app.command()
+def losses(runs: Runs) -> None:
+    """Draw how the losses of runs fell, done or under way: losses.png and losses.csv in their folders."""
+    from tilefarm.making.losses import write_losses
+
+    with _told():
+        for folder in runs:
+            run = RunDir(folder)
+            points = write_losses(run)
+            typer.echo(f"wrote {run.losses} and {run.loss_table} ({points} points)")
+
+
+@app.command()
 def init(
     content: Annotated[Path, typer.Argument(help="The photograph.", show_default=False)],
     style: Annotated[Path, typer.Argument(help="The painting.", show_default=False)],

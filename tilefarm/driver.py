@@ -16,9 +16,9 @@ from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Executor
 from tilefarm.files import checksum, write_text
-from tilefarm.integrity import is_intact
+from tilefarm.integrity import is_done, is_intact
 from tilefarm.level import LevelRun
-from tilefarm.output.check import check_output
+from tilefarm.making.finish import finish
 from tilefarm.output.write import write_output
 from tilefarm.prepare import Prepared, check_disk, estimate, most_workers, prepare
 from tilefarm.rounds import RunTools
@@ -85,9 +85,10 @@ def render(
     with RunLock(run):
         state = RunState.replay(read_journal(run.journal))
         session = _Session(prepared, run, state, choice, listen, opener)
-        if _is_done(prepared, run, state):
+        if is_done(prepared, run, state):
             session.settle()
-            return Outcome(run, job.output.path, already_done=True)
+            made = session.finish(listen)
+            return Outcome(run, job.output.path, already_done=not made)
         check_disk(run.root, estimate(prepared))
         session.work()
     return Outcome(run, job.output.path, already_done=False)
@@ -117,7 +118,8 @@ class _Session:
 
     def work(self) -> None:
         """Paint what is missing, export, and leave a true run.json behind however it ends."""
-        for leftover in self._run.root.glob(".*"):  # of a driver that was killed in mid-write
+        leftovers = [*self._run.root.glob(".*"), *self._run.snapshots.glob(".*")]
+        for leftover in leftovers:  # of a driver that was killed in mid-write
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         for level in self._prepared.plan.levels:  # likewise, of one that was killed while it cleared up
             if self._state.rounds_done(level.index) == level.rounds:
@@ -135,6 +137,8 @@ class _Session:
                 if not self._is_painted():
                     self._paint(journal, listen)
                 self._export(journal, listen)
+                self._run.losses.unlink(missing_ok=True)  # drawn anew, with what this session has added
+                finish(self._job, self._prepared.plan, self._run, listen)
         except BaseException as error:
             stopped = stop_behind(error)
             if stopped is not None:
@@ -153,6 +157,13 @@ class _Session:
             record = None
         if record is None or record["status"] != "done":
             self._write_summary("done")
+
+    def finish(self, listen: Listener) -> bool:
+        """Make what a done run lacks, and whether that was an animation: a job may ask for one later."""
+        made = finish(self._job, self._prepared.plan, self._run, listen)
+        if made:
+            write_text(self._run.job, to_yaml(self._job))
+        return made
 
     def _is_painted(self) -> bool:
         return self._first_level() == len(self._prepared.plan.levels)
@@ -259,40 +270,3 @@ class _Session:
             message,
         )
         write_summary(self._run, record)
-
-
-def _is_done(prepared: Prepared, run: RunDir, state: RunState) -> bool:
-    """Whether the output that this job asks for was written from the finished canvas and is still there.
-
-    A damaged file is written again. Raises JobError where there is another whole picture in its place: it
-    may be somebody's work.
-    """
-    output = prepared.job.output
-    wanted = (str(output.path), output.bit_depth, output.dpi)
-    exports = [line for line in state.exports if (line.path, line.bit_depth, line.dpi) == wanted]
-    if not exports or not output.path.exists():
-        return False
-    if checksum(output.path) != exports[-1].crc:
-        if _is_a_picture(prepared):
-            raise JobError(
-                f"{output.path} is no longer what {run.root} wrote there; move it away, or choose another "
-                "output.path, and submit again: the finished picture is then written without rendering"
-            )
-        return False
-    return is_intact(run, state, prepared.plan.levels[-1])
-
-
-def _is_a_picture(prepared: Prepared) -> bool:
-    """Whether the output file is a whole picture of the right form, whatever it shows."""
-    output = prepared.job.output
-    try:
-        check_output(
-            output.path,
-            size=prepared.plan.output,
-            bit_depth=output.bit_depth,
-            dpi=output.dpi,
-            format=output.format,
-        )
-    except TilefarmError:
-        return False
-    return True

@@ -99,6 +99,17 @@ class TileFinished:
 
 
 @dataclass(frozen=True)
+class LevelSolved:
+    """How the losses fell in a level that a worker solved whole, told when it is durable."""
+
+    level: int
+    losses: tuple[Losses, ...]
+    """After every step, unweighted terms."""
+    weighted: tuple[Losses, ...]
+    """The terms as they stand in the total."""
+
+
+@dataclass(frozen=True)
 class RoundFinished:
     """A round is blended into the canvas."""
 
@@ -127,6 +138,16 @@ class RunFinished:
     seconds: float
 
 
+@dataclass(frozen=True)
+class AnimationWritten:
+    """The animation is at its place."""
+
+    path: str
+    size: Size
+    frames: int
+    bytes: int
+
+
 Event = (
     RunStarted
     | LevelBegan
@@ -134,8 +155,10 @@ Event = (
     | StepsProgress
     | StepTaken
     | TileFinished
+    | LevelSolved
     | RoundFinished
     | LevelFinished
     | RunFinished
+    | AnimationWritten
 )
 Listener = Callable[[Event], None]

@@ -13,9 +13,11 @@ from tilefarm.errors import JobError, ResourceError
 from tilefarm.execute.process import free_memory
 from tilefarm.image.decode import PictureInfo, check_decodes, inspect
 from tilefarm.masks import Masks, read_masks
+from tilefarm.output.check_animation import check_animation
 from tilefarm.output.check_target import check_target
 from tilefarm.plan.build import RenderPlan, build_plan
 from tilefarm.plan.estimate import Needs, needs
+from tilefarm.plan.frames import making_bytes
 from tilefarm.solve.contract import is_low
 from tilefarm.spec.model import Job
 
@@ -70,7 +72,11 @@ def prepare(job: Job) -> Prepared:
     content, *styles = pictures
     masks = read_masks(job, content.size, [style.size for style in styles], _readable)
     plan = build_plan(job, content.size, [style.size for style in styles])
-    check_target(job.output.path, job.output.format, plan.output)
+    collect(partial(check_target, job.output.path, job.output.format, plan.output))
+    if job.animation is not None:
+        collect(partial(check_animation, job.animation, len(plan.levels)))
+    if problems:
+        raise JobError(problems)
     return Prepared(job, content, tuple(styles), plan, _notes(labels, pictures, plan), masks)
 
 
@@ -118,7 +124,8 @@ def estimate(prepared: Prepared, precision: str | None = None) -> Needs:
     job = prepared.job
     batch = 1 if job.tiles.batch == "auto" else job.tiles.batch
     low = is_low(precision or job.compute.precision)
-    return needs(job, prepared.plan, batch, low_precision=low)
+    required = needs(job, prepared.plan, batch, low_precision=low)
+    return replace(required, disk_bytes=required.disk_bytes + making_bytes(job, prepared.plan))
 
 
 def gib(size: float) -> str:

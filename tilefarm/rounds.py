@@ -13,7 +13,14 @@ from tilefarm.adam_moments import blend_moments, gradients_before, hands_on, pla
 from tilefarm.canvas.blend import blend
 from tilefarm.canvas.tile_store import TileStore
 from tilefarm.errors import TilefarmError
-from tilefarm.events import Listener, PiecesProgress, RoundFinished, StepsProgress, TileFinished
+from tilefarm.events import (
+    LevelSolved,
+    Listener,
+    PiecesProgress,
+    RoundFinished,
+    StepsProgress,
+    TileFinished,
+)
 from tilefarm.execute.protocol import Batch, BatchDone, Executor, Progress
 from tilefarm.geometry import Box
 from tilefarm.image.regions import RawRegions
@@ -25,6 +32,7 @@ from tilefarm.prepare import Prepared
 from tilefarm.rundir.journal import Journal, RoundDone, TileDone
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
+from tilefarm.snapshots import LevelSnapshots
 from tilefarm.solve.contract import (
     AdamMoments,
     LevelTargets,
@@ -69,6 +77,7 @@ class Round:
         self._number = number
         self._store = store
         self._targets = targets
+        self._snapshots = LevelSnapshots(tools.prepared, tools.run, level)
 
     def render(self) -> None:
         """Solve the tiles that are not on record yet, blend all, and put the round on record."""
@@ -76,11 +85,14 @@ class Round:
         tools, level = self._tools, self._level
         missing = self._missing_batches()
         if missing:
+            if self._number == 0:
+                self._snapshots.of_canvas(0)
             batches = (self._batch(number) for number in missing)
             done = tools.executor.solve(tools.settings, self._round_targets(), batches, self._on_progress)
             for batch in done:
                 self._keep(batch)
         crc = blend(self._store, level.grid, tools.run.canvas(level.index))
+        self._snapshots.of_canvas((self._number + 1) * level.iterations)
         tiles = tools.state.tiles_done(level.index, self._number).values()
         plan = tools.prepared.plan
         blends_moments = self._uses_moments and hands_on(plan, level, self._number)
@@ -150,6 +162,7 @@ class Round:
             iterations=level.iterations,
             regions=None if regions is None else regions.window(level.size, box),
             moments=self._moments(box),
+            recording=self._snapshots.recording if level.grid.is_whole else None,
         )
 
     @property
@@ -169,6 +182,7 @@ class Round:
                 raise TilefarmError(
                     f"tile {solution.index} came back with values that are not finite numbers"
                 )
+            self._snapshots.of_worker(solution.frames)
         tools = self._tools
         crcs = self._store.write({solution.index: _planes_of(solution) for solution in batch.solutions})
         lines = [
@@ -191,6 +205,9 @@ class Round:
 
     def _tell(self, solution: TileSolution, attempts: int) -> None:
         tools = self._tools
+        if solution.curve:
+            weighted = tuple(losses.weighted(tools.settings) for losses in solution.curve)
+            tools.listen(LevelSolved(self._level.index, solution.curve, weighted))
         tools.listen(
             TileFinished(
                 level=self._level.index,

@@ -341,5 +341,5 @@ def test_what_a_driver_left_that_was_killed_in_mid_write_is_removed(
     monkeypatch.setattr(tilefarm.driver, "load_weights", lambda *_: Weights({}, "caffe", "none"))
     render(job, run, ExecutorChoice("local"), lambda event: None, echo)
     kept = {"canvas-0.f32", "targets-0.npz", "levels", "lock"}
-    kept |= {"job.yaml", "plan.json", "journal.jsonl", "events.jsonl", "run.json"}
+    kept |= {"job.yaml", "plan.json", "journal.jsonl", "events.jsonl", "run.json", "losses.png", "losses.csv"}
     assert {path.name for path in run.root.iterdir()} == kept

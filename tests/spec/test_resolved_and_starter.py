@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tilefarm.errors import JobError
 from tilefarm.spec.load import load_job
+from tilefarm.spec.making import Animation, Snapshots
 from tilefarm.spec.model import Compute, Job, Network, Objective, Optimizer, Pyramid, Style, Tiles
 from tilefarm.spec.networks import layer_names
 from tilefarm.spec.output import Output, Print
@@ -121,6 +122,10 @@ def job_files(draw: st.DrawFn) -> dict[str, Any]:
             workers=st.integers(1, 4096),
             memory=st.integers(1, 2**50) | st.sampled_from(["1.5GiB", "7MB"]),
         ),
+        snapshots=st.integers(0, 100_000) | some(every=st.integers(0, 9), long_side=st.integers(720, 4096)),
+        animation=st.sampled_from(
+            [None, "a.gif", "b/c.MP4", {"path": "d.gif", "long_side": 64, "seconds": 3, "level": 2}]
+        ),
     )
     names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,9}", fullmatch=True)
     return {
@@ -155,6 +160,8 @@ def keys_of_the_model() -> set[str]:
         Tiles,
         Optimizer,
         Compute,
+        Snapshots,
+        Animation,
     ]
     return {key for section in sections for key in section.model_fields}
 
@@ -162,7 +169,8 @@ def keys_of_the_model() -> set[str]:
 def test_resolved_jobs_have_all_keys_and_absolute_paths(folder: Path) -> None:
     path = folder / "job.yaml"
     path.write_text(
-        "content: a.jpg\nstyle: a.jpg\noutput: {path: b.tif, print: {width: 4cm, height: 30mm}}",
+        "content: a.jpg\nstyle: a.jpg\noutput: {path: b.tif, print: {width: 4cm, height: 30mm}}\n"
+        "animation: c.gif\n",
         encoding="utf-8",
     )
     data = yaml.safe_load(to_yaml(load_job(path)))
@@ -172,6 +180,7 @@ def test_resolved_jobs_have_all_keys_and_absolute_paths(folder: Path) -> None:
     assert data["output"]["path"] == str(folder / "b.tif")
     assert data["output"]["print"] == {"width": "4cm", "height": "30mm", "dpi": None}
     assert (data["output"]["dpi"], data["output"]["bit_depth"]) == (300.0, 16)
+    assert data["animation"]["path"] == str(folder / "c.gif")
     assert data["objective"]["content_layers"] == {"relu4_2": 1.0}
     written = set(data) | {key for part in data.values() if isinstance(part, dict) for key in part}
     written |= set(data["styles"][0]) | set(data["output"]["print"])
@@ -205,12 +214,14 @@ def test_starter_shows_every_key(folder: Path) -> None:
         "content_blend",
         "width",
         "height",
-        "long_side",
         "print",
         "preprocessing",
         "step_size",
         "betas",
         "averaging",
+        "animation",
+        "seconds",
+        "level",
     }
     assert keys_of_the_model() - written == absent  # what has no fixed default is only shown in a comment
 

@@ -16,10 +16,12 @@ from tilefarm.files import checksum, replacing
 from tilefarm.geometry import Box
 from tilefarm.image.window import copy_window
 from tilefarm.plan.build import LevelPlan
+from tilefarm.plan.frames import last_step
 from tilefarm.plan.grid import BORDER
 from tilefarm.rounds import RunTools, level_regions
 from tilefarm.rundir.journal import RoundDone
 from tilefarm.settings import choose_keep
+from tilefarm.snapshots import LevelSnapshots
 from tilefarm.solve.contract import LevelTargets
 
 
@@ -45,7 +47,9 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
     optimizer = make_optimizer(tools, level, length, evaluate)
     if not optimizer.resume():
         optimizer.start(lambda path: copy_window(canvas, level.size, level.grid.box(0), path))
-    _steps(tools, level, optimizer, evaluate)
+    snapshots = LevelSnapshots(tools.prepared, run, level)
+    _steps(tools, level, optimizer, evaluate, snapshots)
+    snapshots.of_point(last_step(level), optimizer.result)
     with replacing(canvas) as temporary:
         inside = Box(BORDER, BORDER, BORDER + level.size.width, BORDER + level.size.height)
         copy_window(optimizer.result, window, inside, temporary)
@@ -72,14 +76,20 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
 
 
 def _steps(
-    tools: RunTools, level: LevelPlan, optimizer: FileOptimizer[Any], evaluate: WholeEvaluator
+    tools: RunTools,
+    level: LevelPlan,
+    optimizer: FileOptimizer[Any],
+    evaluate: WholeEvaluator,
+    snapshots: LevelSnapshots,
 ) -> None:
     """Take the steps that are left, telling of each one."""
-    while optimizer.state.iteration + optimizer.state.rollbacks < level.iterations:
+    snapshots.of_point(_taken(optimizer), optimizer.result)
+    while _taken(optimizer) < level.iterations:
         begin, before = time.monotonic(), optimizer.state.iteration
         if not optimizer.step():
             return
         state = optimizer.state
+        snapshots.of_point(_taken(optimizer), optimizer.result)
         tools.listen(
             StepTaken(
                 level=level.index,
@@ -91,3 +101,9 @@ def _steps(
                 seconds=time.monotonic() - begin,
             )
         )
+
+
+def _taken(optimizer: FileOptimizer[Any]) -> int:
+    """Steps that are committed, those that were taken back included."""
+    taken: int = optimizer.state.iteration + optimizer.state.rollbacks
+    return taken

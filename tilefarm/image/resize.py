@@ -78,6 +78,12 @@ def shrink(image: pyvips.Image, size: Size) -> pyvips.Image:
     return image.resize(size.width / image.width, vscale=size.height / image.height, kernel="lanczos3")
 
 
+def fitted(image: pyvips.Image, size: Size) -> pyvips.Image:
+    """An image in exactly this size: each axis shrunk or enlarged as above."""
+    small = Size(min(image.width, size.width), min(image.height, size.height))
+    return _enlarged(shrink(image, small), size)
+
+
 def _enlarged(image: pyvips.Image, size: Size, interpolation: str = "bicubic") -> pyvips.Image:
     """An image made larger on either axis with Catmull and Rom's cubic (Keys 1981, a = -1/2), or linearly."""
     if (image.width, image.height) == (size.width, size.height):

@@ -25,27 +25,36 @@ def check_target(path: Path, format: Format, size: Size) -> None:
             f"output.path: {format.upper()} allows at most {_MAX_SIDE[format]} pixels a side, got {size}; "
             "choose a .tif file"
         )
+    check_place(path, "output.path")
+
+
+def check_place(path: Path, key: str) -> None:
+    """Create a file's folder where it is missing and try to write into it.
+
+    Raises JobError, which begins with `key`, for a path that is a folder, and for a folder that cannot be
+    created or written.
+    """
     if path.is_dir():
-        raise JobError(f"output.path: {path} is a folder; name a file in it")
+        raise JobError(f"{key}: {path} is a folder; name a file in it")
     if path.exists() and not path.is_file():
-        raise JobError(f"output.path: {path} is not a regular file; choose another name")
+        raise JobError(f"{key}: {path} is not a regular file; choose another name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise JobError(
-            f"output.path: the folder {path.parent} cannot be created ({error.strerror}); choose another"
+            f"{key}: the folder {path.parent} cannot be created ({error.strerror}); choose another"
         ) from error
-    _check_writable(path)
+    _check_writable(path, key)
 
 
-def _check_writable(path: Path) -> None:
-    """Create and remove a file beside the output, with a name as long as the writer's temporary one."""
+def _check_writable(path: Path, key: str) -> None:
+    """Create and remove a file beside this one, with a name as long as the writer's temporary one."""
     probe = path.with_name(f".{path.name}.{os.getpid():010d}.part{path.suffix}")
     try:
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
         raise JobError(
-            f"output.path: no file called {path.name} can be written in {path.parent} "
+            f"{key}: no file called {path.name} can be written in {path.parent} "
             f"({error.strerror}); choose another folder or name"
         ) from error

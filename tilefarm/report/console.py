@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from tilefarm.events import (
+    AnimationWritten,
     Event,
     LevelBegan,
     LevelFinished,
@@ -150,6 +151,8 @@ def _line(event: Event) -> str | None:
         return f"  round {event.round + 1}: {losses} in {duration(event.seconds)}"
     if isinstance(event, LevelFinished):
         return f"  preview {event.preview}"
+    if isinstance(event, AnimationWritten):
+        return f"wrote {event.path} ({event.size}, {event.frames} frames, {event.bytes / 1e6:.1f} MB)"
     if isinstance(event, RunFinished):
         return f"wrote {event.output} ({event.size})"
     return None

@@ -62,6 +62,30 @@ class RunDir:
         """The small picture of a finished level."""
         return self.previews / f"level-{level}.png"
 
+    @property
+    def snapshots(self) -> Path:
+        """The folder of small copies of the picture on its way."""
+        return self.root / "snapshots"
+
+    def snapshot(self, level: int, step: int) -> Path:
+        """A small copy of a level after so many steps; names sort by level and step."""
+        return self.snapshots / f"level-{level:02}-step-{step:07}.jpg"
+
+    @property
+    def animation(self) -> Path:
+        """What animation was made, and where it is."""
+        return self.root / "animation.json"
+
+    @property
+    def losses(self) -> Path:
+        """The plot of the losses."""
+        return self.root / "losses.png"
+
+    @property
+    def loss_table(self) -> Path:
+        """The numbers of the plot."""
+        return self.root / "losses.csv"
+
     def canvas(self, level: int) -> Path:
         """The memory-mapped float32 picture of a level."""
         return self.root / f"canvas-{level}.f32"

@@ -146,6 +146,18 @@ class AdamMoments:
 
 
 @dataclass(frozen=True)
+class Recording:
+    """What shall be written down on the way, of a level that is solved whole as one tile."""
+
+    every: int
+    """Steps between two small pictures; 0: none."""
+    inside: Box
+    """The part of the tile that they show: the level without its border."""
+    long_side: int
+    """Of the small pictures, at most."""
+
+
+@dataclass(frozen=True)
 class TileTask:
     """One tile to optimise."""
 
@@ -159,6 +171,8 @@ class TileTask:
     """Where the style of each region acts; None where there is one style for all."""
     moments: AdamMoments | None = None
     """Of Adam: where its means start; None for none at all."""
+    recording: Recording | None = None
+    """Given only for a tile that is alone in its batch."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +191,10 @@ class TileSolution:
     seconds: float
     moments: AdamMoments | None = None
     """Of Adam: its means after the last gradient."""
+    curve: tuple[Losses, ...] = ()
+    """After every step, where the task asks for a recording."""
+    frames: tuple[tuple[int, bytes], ...] = ()
+    """(step, JPEG file) for every so many steps, likewise."""
 
 
 @dataclass(frozen=True)

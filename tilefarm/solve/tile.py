@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from tilefarm.solve.contract import AdamMoments, LevelTargets, Picture, SolverSe
 from tilefarm.solve.lbfgs import Lbfgs
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import BatchLosses, TileObjective
+from tilefarm.solve.recorder import Recorder
 from tilefarm.solve.search import Method, Minimum, Search, Status, run
 
 LARGEST_INCREASE = 2.0
@@ -46,6 +48,8 @@ def solve_tiles(
     start = _batch([task.image for task in tasks], network.device)
     content = _batch([task.content for task in tasks], network.device)
     objective = TileObjective(network, settings, targets, content, start, _regions(tasks, network.device))
+    recording = tasks[0].recording if len(tasks) == 1 else None
+    recorder = Recorder(recording, tasks[0].iterations) if recording else None
     first: list[BatchLosses] = []
     last: list[BatchLosses] = []
 
@@ -53,13 +57,19 @@ def solve_tiles(
         losses, gradient = objective.evaluate(x.view(start.shape))
         if not first:
             first.append(losses)
+        if recorder:
+            recorder.evaluated(x.view(start.shape), losses)
         return losses.total, gradient.flatten(1)
 
     def evaluate_loss(x: Tensor) -> Tensor:
         last[:] = [objective.losses(x.view(start.shape))]
+        if recorder:
+            recorder.evaluated(x.view(start.shape), last[0])
         return last[0].total
 
     def report(iteration: int, losses: NDArray[np.float64]) -> None:
+        if recorder:
+            recorder.stepped(iteration, float(losses[0]))
         if on_iteration is not None:
             on_iteration(iteration, float(losses.mean()))
 
@@ -70,7 +80,10 @@ def solve_tiles(
     seconds = (time.monotonic() - begin) / len(tasks)
     images = _pictures(minimum.x.view(start.shape))
     moments = _moments(method, start.shape)
-    return _solutions(tasks, minimum, images, moments, first[0], last[0], seconds)
+    solutions = _solutions(tasks, minimum, images, moments, first[0], last[0], seconds)
+    if recorder:
+        return [replace(solutions[0], curve=recorder.curve, frames=recorder.frames)]
+    return solutions
 
 
 def _method(search: Search, settings: SolverSettings, tasks: Sequence[TileTask]) -> Method:

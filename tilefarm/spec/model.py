@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from tilefarm.spec.making import AnimationKey, Snapshots, SnapshotsKey, animation_conflicts
 from tilefarm.spec.networks import NETWORK_NAMES, NetworkName
 from tilefarm.spec.objective import Objective
 from tilefarm.spec.optimizer import Optimizer
@@ -147,6 +148,8 @@ class Job(Section):
     init: Init = "content"
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     compute: Compute = Compute()
+    snapshots: SnapshotsKey = Snapshots()
+    animation: AnimationKey = None
 
     @classmethod
     def prepared(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -162,5 +165,6 @@ class Job(Section):
         if "style" in given and "styles" in given:
             yield Conflict(("style",), "cannot be given together with styles; keep only one of them")
         yield from unknown_layers(given)
+        yield from animation_conflicts(given)
         if folder is not None:
             yield from overwritten_inputs(given, folder)

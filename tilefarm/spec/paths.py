@@ -6,6 +6,7 @@ they are and looks at no file.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -95,11 +96,16 @@ def _weights(value: Any, info: ValidationInfo) -> Path | str:
 WeightsSource = Annotated[Literal["bundled", "torchvision"] | Path, PlainValidator(_weights)]
 
 
-def _output_path(value: Any, info: ValidationInfo) -> Path:
+def to_new_file(value: Any, info: ValidationInfo, endings: Collection[str]) -> Path:
+    """The path of a file to be written, whose place is looked at where there is a job file.
+
+    Raises ValueError, a sentence without its beginning, for another ending, for a folder, and for a place
+    that cannot become a folder.
+    """
     folder = job_folder(info)
     path = to_path(value, folder)
-    if path.suffix.lower() not in OUTPUT_FORMATS:
-        raise ValueError(f"must end in {', '.join(OUTPUT_FORMATS)}, got {found(str(value))}")
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"must end in {', '.join(endings)}, got {found(str(value))}")
     if folder is None:
         return path
     try:
@@ -111,6 +117,10 @@ def _output_path(value: Any, info: ValidationInfo) -> Path:
     except OSError as error:
         raise ValueError(f"cannot be used: {error.strerror}: {found(str(path))}") from None
     return path
+
+
+def _output_path(value: Any, info: ValidationInfo) -> Path:
+    return to_new_file(value, info, OUTPUT_FORMATS)
 
 
 OutputPath = Annotated[Path, PlainValidator(_output_path)]

@@ -33,10 +33,11 @@ def unknown_layers(given: Mapping[str, Any]) -> Iterator[Conflict]:
 
 
 def overwritten_inputs(given: Mapping[str, Any], folder: Path) -> Iterator[Conflict]:
-    """The output must not replace the content, a style or the weights."""
+    """The output and the animation must not replace the content, a style, the weights or each other."""
     output = _path_or_none(written(given.get("output"), "path"), folder)
-    if output is None:
-        return
+    animation = given.get("animation")
+    shown = animation if isinstance(animation, str | Path) else written(animation, "path")
+    targets = {"output": output, "animation": _path_or_none(shown, folder)}
     styles = given.get("styles")
     inputs = {
         "content": given.get("content"),
@@ -46,13 +47,15 @@ def overwritten_inputs(given: Mapping[str, Any], folder: Path) -> Iterator[Confl
     if isinstance(styles, list | tuple):
         for key in ("image", "mask", "style_mask"):
             inputs |= {f"styles.{i}.{key}": written(style, key) for i, style in enumerate(styles)}
-    for key, value in inputs.items():
-        path = _path_or_none(value, folder)
-        if path is not None and same_file(output, path):
-            yield Conflict(
-                ("output", "path"),
-                f"would overwrite {key}, {found_path(path)}; choose another file",
-            )
+    paths = {key: _path_or_none(value, folder) for key, value in inputs.items()}
+    for section, target in targets.items():
+        others = paths if section == "output" else paths | {"output.path": output}
+        for key, path in others.items():
+            if target is not None and path is not None and same_file(target, path):
+                yield Conflict(
+                    (section, "path"),
+                    f"would overwrite {key}, {found_path(path)}; choose another file",
+                )
 
 
 def _path_or_none(value: Any, folder: Path) -> Path | None:

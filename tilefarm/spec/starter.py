@@ -138,4 +138,14 @@ compute:
                              # float16 is for graphics cards that are too old for bfloat16.
   workers: auto              # How many pieces are painted at the same time.
   memory: auto               # The most memory to use, such as 8GiB. Lower it if other programs need room.
+
+snapshots:                   # Small copies of the picture while it is painted, in the run folder.
+  every: 0                   # One every so many steps; 0: none. Short: snapshots: 10
+  long_side: 1080            # Pixels of a copy, at most.
+
+# animation:                 # The picture emerging, as a film. Can also be asked for when it is painted, if
+#   path: making-of.gif      # snapshots were kept. .gif, or .mp4 with: pip install 'tilefarm[video]'.
+#   long_side: 720           # Pixels, at most; a GIF above 20 MB is made smaller.
+#   seconds: 12              # Without the second and a half for which the last frame is held.
+#   level: all               # Or the number of one size, 1 for the smallest.
 """
