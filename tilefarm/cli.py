@@ -151,6 +151,31 @@ def verify(
 
 
 @app.command()
+def recolor(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|IMAGE", help="A finished run, or a picture.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option(help="The picture to write.", show_default=False)],
+    mode: Annotated[
+        str | None, typer.Option(help="One of color's modes; default: that of the run's job.")
+    ] = None,
+    content: Annotated[
+        Path | None, typer.Option(help="Whose colours to take; default: the content of the run's job.")
+    ] = None,
+    dpi: Annotated[float | None, typer.Option(help="Default: that of the run's job, else 300.")] = None,
+    bit_depth: Annotated[int | None, typer.Option(help="8 or 16; default: 16 for TIFF, else 8.")] = None,
+) -> None:
+    """Give a finished run or a picture other colours, without rendering it again."""
+    from tilefarm.recolor import Request
+    from tilefarm.recolor import recolor as write_recolored
+    from tilefarm.signals import stopping_on_signals
+
+    with _told(), stopping_on_signals():
+        path = write_recolored(Request(source, output, mode, content, dpi, bit_depth))
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
 def status(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Run folders; default: all in ./runs.", show_default=False)

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tilefarm.colouring import coloured
+from tilefarm.delivery import is_done
 from tilefarm.errors import JobError, TilefarmError
 from tilefarm.events import Event, Listener, RunFinished, RunStarted
 from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Executor
 from tilefarm.files import checksum, write_text
-from tilefarm.integrity import is_done, is_intact
+from tilefarm.integrity import is_intact
 from tilefarm.level import LevelRun
 from tilefarm.making.finish import finish
 from tilefarm.output.write import write_output
@@ -234,19 +236,22 @@ class _Session:
     def _export(self, journal: Journal, listen: Listener) -> None:
         begin = time.monotonic()
         output, size = self._job.output, self._prepared.plan.output
-        write_output(
-            self._run.canvas(len(self._prepared.plan.levels) - 1),
-            size,
-            output.path,
-            format=output.format,
-            bit_depth=output.bit_depth,
-            dpi=output.dpi,
-        )
+        color = self._job.color.of_result
+        with coloured(self._prepared, self._run, self._prepared.plan.levels[-1], color) as canvas:
+            write_output(
+                canvas,
+                size,
+                output.path,
+                format=output.format,
+                bit_depth=output.bit_depth,
+                dpi=output.dpi,
+            )
         line = Exported(
             path=str(output.path),
             crc=checksum(output.path),
             bit_depth=output.bit_depth,
             dpi=output.dpi,
+            color=color,
             seconds=time.monotonic() - begin,
         )
         journal.append(line)

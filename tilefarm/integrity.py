@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from tilefarm.adam_moments import are_intact
 from tilefarm.canvas.tile_store import TileStore
-from tilefarm.errors import JobError, TilefarmError
 from tilefarm.exact.optimizer import is_committed
 from tilefarm.files import checksum
-from tilefarm.output.check import check_output
 from tilefarm.plan.build import LevelPlan
-from tilefarm.prepare import Prepared
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
 
@@ -41,40 +38,3 @@ def _can_be_blended(run: RunDir, state: RunState, level: LevelPlan) -> bool:
     planes = state.levels[level.index].planes
     with TileStore(run.tiles, level.grid.tile, level.grid.tiles, planes) as store:
         return all(store.holds(tile.tile, tile.crc) for tile in tiles.values())
-
-
-def is_done(prepared: Prepared, run: RunDir, state: RunState) -> bool:
-    """Whether the output that this job asks for was written from the finished canvas and is still there.
-
-    A damaged file is written again. Raises JobError where there is another whole picture in its place: it
-    may be somebody's work.
-    """
-    output = prepared.job.output
-    wanted = (str(output.path), output.bit_depth, output.dpi)
-    exports = [line for line in state.exports if (line.path, line.bit_depth, line.dpi) == wanted]
-    if not exports or not output.path.exists():
-        return False
-    if checksum(output.path) != exports[-1].crc:
-        if _is_a_picture(prepared):
-            raise JobError(
-                f"{output.path} is no longer what {run.root} wrote there; move it away, or choose another "
-                "output.path, and submit again: the finished picture is then written without rendering"
-            )
-        return False
-    return is_intact(run, state, prepared.plan.levels[-1])
-
-
-def _is_a_picture(prepared: Prepared) -> bool:
-    """Whether the output file is a whole picture of the right form, whatever it shows."""
-    output = prepared.job.output
-    try:
-        check_output(
-            output.path,
-            size=prepared.plan.output,
-            bit_depth=output.bit_depth,
-            dpi=output.dpi,
-            format=output.format,
-        )
-    except TilefarmError:
-        return False
-    return True

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import time
-from pathlib import Path
-
-import numpy as np
 
 from tilefarm.adam_moments import enlarge_moments, planes
 from tilefarm.canvas.tile_store import TileStore
+from tilefarm.colour.transfer import Raw
+from tilefarm.colouring import colour_content, colour_style, coloured
 from tilefarm.events import LevelBegan, LevelFinished, PiecesProgress
 from tilefarm.exact.level import paint_exact
-from tilefarm.files import checksum, replacing, reserve, telling_when_full
-from tilefarm.geometry import Size
+from tilefarm.files import checksum
+from tilefarm.geometry import Box, Size
 from tilefarm.image.preview import write_preview
 from tilefarm.image.regions import write_regions
 from tilefarm.image.resize import enlarge, write_content
@@ -26,6 +24,7 @@ from tilefarm.rounds import Round, RunTools, level_regions
 from tilefarm.rundir.journal import LevelStarted
 from tilefarm.solve.contract import LevelTargets
 from tilefarm.spec.regions import regions_of
+from tilefarm.start import write_start
 from tilefarm.targets import (
     Pieces,
     load_targets,
@@ -34,11 +33,8 @@ from tilefarm.targets import (
     region_weights,
     save_targets,
     style_moments,
-    write_style,
+    style_pieces,
 )
-
-NOISE_MEAN, NOISE_DEVIATION = 0.5, 0.15
-"""Of `init: noise`: mid grey with some contrast, nearly all of it inside 0..1."""
 
 
 class LevelRun:
@@ -66,6 +62,7 @@ class LevelRun:
         )
         prepared = self._tools.prepared
         write_content(prepared.content, prepared.plan.crop, level.size, self._content)
+        colour_content(prepared.job.color, Raw(self._content, level.size))
         regions = level_regions(self._tools, level)
         if regions is not None:
             crops = prepared.masks.crops(prepared.plan.crop, prepared.content.size)
@@ -84,20 +81,18 @@ class LevelRun:
     def _start(self) -> None:
         """Make the starting canvas and the targets, and put them on record."""
         begin = time.monotonic()
-        size, job = self._level.size, self._tools.prepared.job
+        prepared, run = self._tools.prepared, self._tools.run
+        styles = self._write_styles()
         if self._index > 0:
-            coarser = self._tools.prepared.plan.levels[self._index - 1].size
-            enlarge(self._tools.run.canvas(self._index - 1), coarser, self._canvas, size)
-        elif job.init == "noise":
-            write_noise(self._canvas, size, job.seed)
+            coarser = prepared.plan.levels[self._index - 1]
+            with coloured(prepared, run, coarser, prepared.job.color.of_levels) as canvas:
+                enlarge(canvas, coarser.size, self._canvas, self._level.size)
         else:
-            with telling_when_full(self._canvas), replacing(self._canvas) as temporary:
-                shutil.copyfile(self._content, temporary)
-        targets_crc = save_targets(self._tools.run.targets(self._index), self._measure_targets())
+            write_start(prepared, self._content, styles, self._canvas)
+        targets_crc = save_targets(run.targets(self._index), self._measure_targets(styles))
         moments_crc, slots = None, planes(self._tools.settings)
         if slots > 1 and self._index > 0:
-            coarser_level = self._tools.prepared.plan.levels[self._index - 1]
-            moments_crc = enlarge_moments(self._tools.run, coarser_level, self._level)
+            moments_crc = enlarge_moments(run, prepared.plan.levels[self._index - 1], self._level)
         line = LevelStarted(
             level=self._index,
             canvas_crc=checksum(self._canvas),
@@ -109,12 +104,23 @@ class LevelRun:
         self._tools.journal.append(line)
         self._tools.state.apply(line)
 
-    def _measure_targets(self) -> LevelTargets:
+    def _write_styles(self) -> list[Raw]:
+        """The styles at this level's size, with the colours that the job asks for."""
+        prepared = self._tools.prepared
+        styles = []
+        for number, (picture, size) in enumerate(zip(prepared.styles, self._level.styles, strict=True)):
+            style = Raw(self._tools.run.style(self._index, number), size)
+            write_content(picture, Box.of(picture.size), size, style.path)
+            colour_style(prepared.job.color, style, Raw(self._content, self._level.size))
+            styles.append(style)
+        return styles
+
+    def _measure_targets(self, pictures: list[Raw]) -> LevelTargets:
         """Statistics of all styles and of the content at this level's size."""
         tools, job = self._tools, self._tools.prepared.job
         field = receptive_field(job.network.name, deepest_of(job))
         content = Pieces.of(self._content, self._level.size, job.tiles.side, field)
-        styles = [self._style_pieces(number) for number in range(len(job.styles))]
+        styles = [self._style_pieces(number, picture) for number, picture in enumerate(pictures)]
         total = content.count + sum(pieces.count for pieces in styles)
         counter = itertools.count(1)
 
@@ -135,12 +141,12 @@ class LevelRun:
         of_regions = [sum(weights[number] for number in region.styles) for region in regions]
         return LevelTargets("", moments, squares, region_weights(of_regions, shared.areas(self._level.size)))
 
-    def _style_pieces(self, number: int) -> Pieces:
-        """A style at this level's size, written out, with the part of it that is looked at."""
-        run, size, side = self._tools.run, self._level.styles[number], self._tools.prepared.job.tiles.side
+    def _style_pieces(self, number: int, picture: Raw) -> Pieces:
+        """A style picture cut for measuring, with the part of it that is looked at."""
+        tools, side = self._tools, self._tools.prepared.job.tiles.side
         tile = Size(side, side) if self._level.pieces else self._level.grid.tile
-        files = run.style(self._index, number), run.style_mask(self._index, number)
-        return write_style(self._tools.prepared, number, size, tile, files)
+        mask = tools.run.style_mask(self._index, number)
+        return style_pieces(tools.prepared, number, picture.path, picture.size, tile, mask)
 
     def _rounds(self, numbers: range) -> None:
         tools, grid = self._tools, self._level.grid
@@ -154,14 +160,3 @@ class LevelRun:
         with TileStore(tools.run.tiles, grid.tile, grid.tiles, line.planes) as store:
             for number in numbers:
                 Round(tools, self._level, number, store, targets).render()
-
-
-def write_noise(path: Path, size: Size, seed: int) -> None:
-    """A raw canvas of seeded noise, written row by row."""
-    generator = np.random.default_rng(seed)
-    with replacing(path) as temporary:
-        reserve(temporary, size.pixels * 12)
-        with temporary.open("r+b") as file:
-            for _ in range(size.height):
-                row = generator.normal(NOISE_MEAN, NOISE_DEVIATION, (size.width, 3))
-                file.write(np.clip(row, 0, 1).astype("<f4").tobytes())

@@ -37,6 +37,8 @@ class Prepared:
     plan: RenderPlan
     notes: tuple[str, ...]
     """What a user should know before the work starts, a sentence each."""
+    start: PictureInfo | None = None
+    """The picture that `init` names, if it names one."""
 
     masks: Masks = field(default_factory=Masks)
     """Where styles act, and which parts of them."""
@@ -62,6 +64,9 @@ def prepare(job: Job) -> Prepared:
     if len(job.styles) == 1:
         labels[1] = "style"
     paths = [job.content, *(style.image for style in job.styles)]
+    if isinstance(job.init, Path):
+        labels.append("init")
+        paths.append(job.init)
     pictures = []
     for label, path in zip(labels, paths, strict=True):
         picture = collect(partial(_readable, path, label))
@@ -70,6 +75,7 @@ def prepare(job: Job) -> Prepared:
     if problems:
         raise JobError(problems)
     content, *styles = pictures
+    start = styles.pop() if isinstance(job.init, Path) else None
     masks = read_masks(job, content.size, [style.size for style in styles], _readable)
     plan = build_plan(job, content.size, [style.size for style in styles])
     collect(partial(check_target, job.output.path, job.output.format, plan.output))
@@ -77,7 +83,7 @@ def prepare(job: Job) -> Prepared:
         collect(partial(check_animation, job.animation, len(plan.levels)))
     if problems:
         raise JobError(problems)
-    return Prepared(job, content, tuple(styles), plan, _notes(labels, pictures, plan), masks)
+    return Prepared(job, content, tuple(styles), plan, _notes(labels, pictures, plan), start, masks)
 
 
 def most_workers(job: Job, required: Needs) -> int:
@@ -149,7 +155,7 @@ def _notes(labels: list[str], pictures: list[PictureInfo], plan: RenderPlan) -> 
     if (factor := plan.output.width / shown.width) > 3:
         notes.append(f"content: is enlarged {factor:.1f} times; fine detail will be the painting's alone")
     finest = plan.levels[-1].styles
-    for label, picture, size in zip(labels[1:], pictures[1:], finest, strict=True):
+    for label, picture, size in zip(labels[1:], pictures[1:], finest, strict=False):  # init comes last
         if (factor := size.width / picture.size.width) > 3:
             notes.append(f"{label}: is enlarged {factor:.1f} times; a larger scan gives finer strokes")
     return tuple(notes)

@@ -72,6 +72,7 @@ def solver_settings(job: Job, started: Started) -> SolverSettings:
         activation_shift=objective.activation_shift,
         regions=len(regions_of(job)),
         normalize_gradients=objective.normalize_gradients,
+        grey=job.color.grey,
     )
 
 

@@ -19,7 +19,6 @@ from tilefarm.execute.protocol import Executor
 from tilefarm.files import checksum, replacing, telling_when_full
 from tilefarm.geometry import Box, Size
 from tilefarm.image.regions import RawRegions, write_regions
-from tilefarm.image.resize import write_content
 from tilefarm.image.window import open_raw, read_window
 from tilefarm.plan.halo import ReceptiveField, partition, receptive_field
 from tilefarm.plan.layers import deepest_of
@@ -84,21 +83,21 @@ class Pieces:
         )
 
 
-def write_style(prepared: Prepared, number: int, size: Size, tile: Size, files: tuple[Path, Path]) -> Pieces:
-    """Write a job's style picture, and its mask if it has one, at `size` into `files`, ready to be measured.
+def style_pieces(
+    prepared: Prepared, number: int, path: Path, size: Size, tile: Size, mask_path: Path
+) -> Pieces:
+    """The raw style picture of a job at `path`, of `size`, cut for measuring; a mask on it is written.
 
     `tile` is the window in the middle that `objective.style_target: crop` looks at.
     """
-    job, picture, mask = prepared.job, prepared.styles[number], prepared.masks.of_style(number)
-    write_content(picture, Box.of(picture.size), size, files[0])
+    job, mask = prepared.job, prepared.masks.of_style(number)
     regions = None
     if mask is not None:
-        regions = write_regions([mask], [Box.of(mask.size)], size, files[1])
+        regions = write_regions([mask], [Box.of(mask.size)], size, mask_path)
     if job.objective.style_target == "crop":
-        return Pieces.centred(files[0], size, tile, regions)
-    return Pieces.of(
-        files[0], size, job.tiles.side, receptive_field(job.network.name, deepest_of(job)), regions
-    )
+        return Pieces.centred(path, size, tile, regions)
+    field = receptive_field(job.network.name, deepest_of(job))
+    return Pieces.of(path, size, job.tiles.side, field, regions)
 
 
 def measure_sums(

@@ -69,6 +69,10 @@ def test_large_files_are_hashed_whole(tmp_path: Path) -> None:
         "snapshots={every: 2, long_side: 720}",
         "animation=film.gif",
         "animation={path: film.gif, seconds: 3, level: 1, long_side: 100}",
+        "init_noise=0",
+        "color=content_luma",
+        "color={mode: content_hsv, when: after}",
+        "color={mode: statistics, when: after}",
         "objective.style_layers={relu2_1: 2.0, relu1_1: 1.0}",
         "styles=[{image: b.jpg, weight: 1, scale: 1.0}]",
     ],
@@ -117,6 +121,15 @@ DECIDING = [
     "optimizer={name: adam, betas: [0.9, 0.999]}",
     "optimizer={name: adam, averaging: 0}",
     "init=noise",
+    "init=style_statistics",
+    "init=a.jpg",
+    "init=b.jpg",
+    "init_noise=0.5",
+    "color=histogram_rgb",
+    "color={mode: histogram_rgb, when: every_level}",
+    "color={mode: content_luma, when: every_level}",
+    "color=statistics",
+    "color=luminance",
     "seed=1",
     "compute.precision=float32",
     "styles.0.weight=2",
@@ -168,3 +181,16 @@ def test_prints_of_the_same_pixels_are_the_same_request(job: Path) -> None:
 def test_the_first_versions_runs_are_found_again() -> None:
     """Keys that were added later leave the hash of a job that does not use them as it was."""
     assert fingerprint(load_job(Path(__file__).parents[2] / "jobs/demo.yaml")) == "2bffa910"
+
+
+def test_the_moment_that_a_mode_has_anyway_need_not_be_named(job: Path) -> None:
+    assert of(job, "color=statistics") == of(job, "color={mode: statistics, when: before}")
+
+
+def test_a_start_counts_by_its_bytes(job: Path) -> None:
+    (job.parent / "noise").write_bytes(b"a start")
+    (job.parent / "other").write_bytes(b"a start")
+    assert of(job, "init=./noise") == of(job, "init=other")
+    assert of(job, "init=./noise") != of(job, "init=noise")
+    (job.parent / "other").write_bytes(b"another")
+    assert of(job, "init=./noise") != of(job, "init=other")

@@ -180,8 +180,37 @@ def test_mistakes_of_the_text_are_told_beside_those_of_the_values(folder: Path) 
         ("name: 2024", "name must be text, got 2024; put it in quotes"),
         ("name: true", "name must be text, got true; put it in quotes"),
         ("name:", "name must be text, got nothing; put it in quotes"),
-        ("init: 5", "init must be content or noise, got 5"),
-        ("init: nois", "init must be content or noise, got 'nois'; did you mean 'noise'?"),
+        ("init: 5", "init must be content, noise, style_statistics or the path of a picture, got 5"),
+        (
+            "init: nois",
+            "init must be content, noise, style_statistics or the path of a picture, got 'nois'; "
+            "did you mean 'noise'?",
+        ),
+        (
+            "init: b.png",
+            "init names a file that does not exist, 'b.png'; relative paths start at the job file's folder",
+        ),
+        ("init_noise: 1.5", "init_noise must be at most 1, got 1.5"),
+        (
+            "color: contnt_luma",
+            "color.mode must be style, content_luma, content_hsv, histogram_rgb, histogram_hsv, statistics "
+            "or luminance, got 'contnt_luma'; did you mean 'content_luma'?",
+        ),
+        ("color: 5", "color must be a mapping with the keys mode, when, got 5"),
+        (
+            "color: {mode: content_hsv, when: before}",
+            "color.when must be after or every_level for content_hsv, which puts the content's pixels in the "
+            "same places of the picture, got 'before'",
+        ),
+        (
+            "color: {mode: luminance, when: after}",
+            "color.when cannot be given for color.mode luminance, which paints the brightness alone from the "
+            "start; remove it",
+        ),
+        (
+            "color: {when: after}",
+            "color.when cannot be given for color.mode style, which changes no colours; remove it",
+        ),
         ("seed: '3'", "seed must be a whole number, got '3'"),
         ("seed: 1.0", "seed must be a whole number, got 1.0"),
         ("seed: true", "seed must be a whole number, got true"),
@@ -225,8 +254,8 @@ def test_mistakes_of_the_text_are_told_beside_those_of_the_values(folder: Path) 
         (
             "on: 1",
             "'on' is not a key of a job; its keys are name, content, styles, output, "
-            "method, network, objective, pyramid, tiles, optimizer, init, seed, compute, "
-            "snapshots, animation, style",
+            "method, network, objective, pyramid, tiles, optimizer, init, init_noise, seed, "
+            "color, compute, snapshots, animation, style",
         ),
         ("? {a: 1}\n: 1", "a key must be a word, got a list or a mapping"),
     ],
@@ -462,3 +491,17 @@ def check(folder: Path, text: str, overrides: Sequence[str] = ()) -> None:
         assert problem.startswith((str(path), "--set "))
         assert "Input should" not in problem
         assert "cannot be used, got" not in problem  # the sentence for a rule that has none of its own
+
+
+def test_noise_is_not_mixed_into_noise(folder: Path) -> None:
+    told = problems(folder, f"{MINIMAL}init: noise\ninit_noise: 0.5\n")
+    assert told == [
+        "job.yaml, line 5: init_noise cannot be given with init: noise, which is all noise already; remove it"
+    ]
+
+
+def test_the_output_must_not_replace_the_start(folder: Path) -> None:
+    (folder / "a.png").write_bytes(b"x")
+    assert problems(folder, f"{MINIMAL}init: a.png\n") == [
+        "job.yaml, line 3: output.path would overwrite init, 'a.png'; choose another file"
+    ]

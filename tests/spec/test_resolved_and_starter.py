@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tilefarm.errors import JobError
 from tilefarm.spec.load import load_job
 from tilefarm.spec.making import Animation, Snapshots
-from tilefarm.spec.model import Compute, Job, Network, Objective, Optimizer, Pyramid, Style, Tiles
+from tilefarm.spec.model import Color, Compute, Job, Network, Objective, Optimizer, Pyramid, Style, Tiles
 from tilefarm.spec.networks import layer_names
 from tilefarm.spec.output import Output, Print
 from tilefarm.spec.resolved import to_yaml
@@ -115,7 +115,11 @@ def job_files(draw: st.DrawFn) -> dict[str, Any]:
                 ),
             ),
         ),
-        init=st.sampled_from(["content", "noise"]),
+        init=st.sampled_from(["content", "style_statistics", "./a.jpg", "on"]),
+        init_noise=st.floats(0, 1),
+        color=st.sampled_from(
+            ["content_luma", {"mode": "statistics"}, {"mode": "statistics", "when": "after"}]
+        ),
         seed=st.integers(0, 2**63 - 1),
         compute=some(
             device=st.sampled_from(["auto", "cpu", "cuda:3"]),
@@ -159,6 +163,7 @@ def keys_of_the_model() -> set[str]:
         Pyramid,
         Tiles,
         Optimizer,
+        Color,
         Compute,
         Snapshots,
         Animation,
@@ -222,6 +227,7 @@ def test_starter_shows_every_key(folder: Path) -> None:
         "animation",
         "seconds",
         "level",
+        "when",
     }
     assert keys_of_the_model() - written == absent  # what has no fixed default is only shown in a comment
 

@@ -23,7 +23,7 @@ from tilefarm.rundir.journal import Started
 from tilefarm.settings import solver_settings
 from tilefarm.solve.contract import LevelTargets, Picture, Regions, SolverSettings
 from tilefarm.spec.regions import is_masked, regions_of
-from tilefarm.targets import Pieces, measure_mean_squares, measure_sums, style_moments, write_style
+from tilefarm.targets import Pieces, measure_mean_squares, measure_sums, style_moments, style_pieces
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 1e-2}
 """Of the relative error. bfloat16 has 8 bits of mantissa, float16 11, and a piece's convolutions round
@@ -77,8 +77,9 @@ def verify_job(prepared: Prepared, executor: Executor, started: Started, number:
         content.tofile(folder / "content.f32")
         sums = []
         for number, size in enumerate(level.styles):
-            files = folder / "style.f32", folder / "style-mask.f32"
-            pieces = write_style(prepared, number, size, level.grid.tile, files)
+            style, path = prepared.styles[number], folder / "style.f32"
+            write_content(style, Box.of(style.size), size, path)
+            pieces = style_pieces(prepared, number, path, size, level.grid.tile, folder / "style-mask.f32")
             sums.append(measure_sums(executor, settings, pieces, lambda: None))
         squares = measure_mean_squares(
             executor,

@@ -90,6 +90,8 @@ class Exported(_Line):
     """CRC-32 of the file's bytes."""
     bit_depth: int
     dpi: float
+    color: str = "style"
+    """What was done to the canvas's colours."""
     seconds: float
 
 

@@ -74,6 +74,9 @@ class SolverSettings:
     """How many there are, with styles of their own."""
     normalize_gradients: bool = False
     """Whether each layer's derivative gets the same length, times the layer's and the term's weight."""
+    grey: bool = False
+    """Whether the brightness alone is painted: pictures have three equal channels, and the gradient is
+    projected on such pictures."""
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ class TileObjective:
         self._settings = settings
         self._style_layers = active(settings.style_layers) if settings.style_weight else {}
         self._content_layers = active(settings.content_layers) if settings.content_weight else {}
+        self._grey = settings.grey
         self._layers = frozenset(self._style_layers) | frozenset(self._content_layers)
         self._mean_squares = {name: targets.content_mean_squares[name] for name in self._content_layers}
         self._region_weights = targets.region_weights
@@ -125,7 +126,8 @@ class TileObjective:
         return Moments(mean, product)
 
     def evaluate(self, images: Tensor) -> tuple[BatchLosses, Tensor]:
-        """The losses of `images` (B, 3, H, W), float32, 0..1, and the gradient of each tile's total.
+        """The losses of `images` (B, 3, H, W), float32, 0..1, and the gradient of each tile's total,
+        projected on grey pictures where `SolverSettings.grey` asks for it.
 
         Where a tile's gradient leaves the range of float16, it is formed again from smaller numbers; that
         changes nothing for the other tiles. If it still is not finite, it is returned as it is.
@@ -135,7 +137,7 @@ class TileObjective:
             losses, gradient, too_large = self._attempt(images, lowered)
             again = too_large & (lowered < MOST_LOWERED)
             if not again.any():
-                return losses, gradient
+                return losses, to_grey(gradient) if self._grey else gradient
             lowered += again
 
     def losses(self, images: Tensor) -> BatchLosses:
@@ -205,6 +207,11 @@ class TileObjective:
             tv = total_variation(images)  # cheap, and reported even where it has no weight
         total = style_weight * style + content_weight * CONTENT_SCALE * content + tv_weight * TV_SCALE * tv
         return BatchLosses(OVERALL_SCALE * total, content.detach(), style.detach(), tv.detach())
+
+
+def to_grey(pictures: Tensor) -> Tensor:
+    """The nearest pictures (B, 3, H, W) with three equal channels: each channel is the mean of the three."""
+    return pictures.mean(1, keepdim=True).expand_as(pictures)
 
 
 def _weighted_mean(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

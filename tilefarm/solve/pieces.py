@@ -37,7 +37,7 @@ from tilefarm.solve.measure import (
     layer_sums,
 )
 from tilefarm.solve.network import FeatureNetwork
-from tilefarm.solve.objective import active
+from tilefarm.solve.objective import active, to_grey
 from tilefarm.solve.scaling import MOST_LOWERED, left_range, seed_scale
 
 _POSITIONS_PER_BLOCK = 65536
@@ -119,7 +119,10 @@ class PieceSolver:
             if fixed is None or task.crop is None:
                 return MissingState(task.index)
             graph = self._forward(self._tensor(task.crop), task.core, fixed, with_gradient=True)
-        pixels: Picture = self._scaled_gradient(task, graph, derivatives)[0].permute(1, 2, 0).cpu().numpy()
+        gradient = self._scaled_gradient(task, graph, derivatives)
+        if self._settings.grey:
+            gradient = to_grey(gradient)
+        pixels: Picture = gradient[0].permute(1, 2, 0).cpu().numpy()
         return PieceGradient(task.index, np.ascontiguousarray(pixels))
 
     def _scaled_gradient(self, task: PieceTask, graph: _Graph, derivatives: Derivatives) -> Tensor:

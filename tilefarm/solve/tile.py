@@ -17,7 +17,7 @@ from tilefarm.solve.cg import ConjugateGradients
 from tilefarm.solve.contract import AdamMoments, LevelTargets, Picture, SolverSettings, TileSolution, TileTask
 from tilefarm.solve.lbfgs import Lbfgs
 from tilefarm.solve.network import FeatureNetwork
-from tilefarm.solve.objective import BatchLosses, TileObjective
+from tilefarm.solve.objective import BatchLosses, TileObjective, to_grey
 from tilefarm.solve.recorder import Recorder
 from tilefarm.solve.search import Method, Minimum, Search, Status, run
 
@@ -78,7 +78,10 @@ def solve_tiles(
     minimum = run(search, method, evaluate, evaluate_loss, tasks[0].iterations, report)
     _check_started(tasks, minimum, settings)
     seconds = (time.monotonic() - begin) / len(tasks)
-    images = _pictures(minimum.x.view(start.shape))
+    end = minimum.x.view(start.shape)
+    if settings.grey:  # sums over the history may round differently in the three channels
+        end = to_grey(end)
+    images = _pictures(end)
     moments = _moments(method, start.shape)
     solutions = _solutions(tasks, minimum, images, moments, first[0], last[0], seconds)
     if recorder:

@@ -37,9 +37,11 @@ def pixel_inputs(job: Job) -> dict[str, object]:
 
     Inputs count with the SHA-256 of their bytes and not with their names. Left out is what only names,
     places, encodes or speeds up the picture: name, output.path, dpi where it does not set the size,
-    bit_depth, and compute without its precision. Raises JobError if an input cannot be read.
+    bit_depth, colours that the finished canvas gets, and compute without its precision. Raises JobError
+    if an input cannot be read.
     """
     weights = job.network.weights
+    later: dict[str, object] = {"init_noise": job.init_noise, "color": job.color.deciding}
     return {
         "content": file_sha256(job.content),
         "styles": [_deciding(style) | _files(style) for style in job.styles],
@@ -51,10 +53,10 @@ def pixel_inputs(job: Job) -> dict[str, object]:
         "pyramid": _deciding(job.pyramid),
         "tiles": _deciding(job.tiles),
         "optimizer": _deciding(job.optimizer),
-        "init": job.init,
+        "init": {"sha256": file_sha256(job.init)} if isinstance(job.init, Path) else job.init,
         "seed": job.seed,
         "precision": job.compute.precision,
-    }
+    } | {key: value for key, value in later.items() if value}
 
 
 def file_sha256(path: Path) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from tilefarm.spec.color import Color, ColorChoice
 from tilefarm.spec.making import AnimationKey, Snapshots, SnapshotsKey, animation_conflicts
 from tilefarm.spec.networks import NETWORK_NAMES, NetworkName
 from tilefarm.spec.objective import Objective
@@ -19,6 +20,7 @@ from tilefarm.spec.output import Length, Output, Print, Target
 from tilefarm.spec.paths import NAMED_WEIGHTS, InputPath, WeightsSource
 from tilefarm.spec.rules import overwritten_inputs, unknown_layers
 from tilefarm.spec.section import Conflict, Section
+from tilefarm.spec.start import Init, useless_noise
 from tilefarm.spec.values import (
     USUAL_TILE,
     Batch,
@@ -31,6 +33,7 @@ from tilefarm.spec.values import (
 )
 
 __all__ = [
+    "Color",
     "Compute",
     "Init",
     "Job",
@@ -45,8 +48,6 @@ __all__ = [
     "Target",
     "Tiles",
 ]
-
-Init = Literal["content", "noise"]
 
 
 class Style(Section):
@@ -146,7 +147,10 @@ class Job(Section):
     tiles: Tiles = Tiles()
     optimizer: Optimizer = Optimizer()
     init: Init = "content"
+    init_noise: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    """The share of noise in the picture that is started from."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    color: ColorChoice = Color()
     compute: Compute = Compute()
     snapshots: SnapshotsKey = Snapshots()
     animation: AnimationKey = None
@@ -166,5 +170,6 @@ class Job(Section):
             yield Conflict(("style",), "cannot be given together with styles; keep only one of them")
         yield from unknown_layers(given)
         yield from animation_conflicts(given)
+        yield from useless_noise(given)
         if folder is not None:
             yield from overwritten_inputs(given, folder)

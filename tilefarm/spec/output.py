@@ -160,7 +160,7 @@ class Output(Section):
         the aspect is longer than 300,000 pixels.
         """
         if (paper := self.print_size) is not None:
-            return Target(paper, _centred(content, paper))
+            return Target(paper, centred(content, paper))
         size = self._size_by_aspect(content)
         if size.long_side > LONGEST_SIDE:
             raise JobError(
@@ -183,7 +183,7 @@ def _format(path: Path) -> Literal["tiff", "png", "jpeg"]:
     return OUTPUT_FORMATS[path.suffix.lower()]
 
 
-def _centred(content: Size, aspect: Size) -> Box:
+def centred(content: Size, aspect: Size) -> Box:
     """The largest box in the middle of `content` with the aspect of `aspect`, at least one pixel a side."""
     width, height = content.width, content.height
     if width * aspect.height > height * aspect.width:

@@ -50,7 +50,8 @@ def to_path(value: Any, folder: Path | None) -> Path:
     return path
 
 
-def _check_is_file(path: Path) -> None:
+def check_is_file(path: Path) -> None:
+    """Raises ValueError, a sentence without its beginning, for what is not a regular file."""
     try:
         if path.is_file():
             return
@@ -75,7 +76,7 @@ def _input_path(value: Any, info: ValidationInfo) -> Path:
     folder = job_folder(info)
     path = to_path(value, folder)
     if folder is not None:
-        _check_is_file(path)
+        check_is_file(path)
     return path
 
 

@@ -43,6 +43,7 @@ def overwritten_inputs(given: Mapping[str, Any], folder: Path) -> Iterator[Confl
         "content": given.get("content"),
         "style": given.get("style"),
         "network.weights": written(given.get("network"), "weights"),
+        "init": given.get("init"),
     }
     if isinstance(styles, list | tuple):
         for key in ("image", "mask", "style_mask"):

@@ -129,8 +129,16 @@ optimizer:
   # betas: [0.9, 0.99]       # Only adam: how slowly it forgets the last steps' direction and size.
   # averaging: 0.99          # Only adam: the result is the mean of about the last 100 steps; 0: the last one.
 
-init: content                # Start from the photograph. noise starts from random dots, for freer pictures.
+init: content                # Start from the photograph. noise starts from random dots, for freer pictures;
+                             # style_statistics from dots in the painting's colours. Or a picture's file.
+init_noise: 0.0              # Random dots mixed into the start: 0 for none, 1 for nothing else.
 seed: 0                      # Another number gives another picture where chance plays a part (noise).
+
+color:
+  mode: style                # The painting's colours. The photograph's: content_luma, content_hsv,
+                             # histogram_rgb, histogram_hsv, statistics; luminance paints without colour.
+  # when: after              # The last step, which can be redone quickly. before changes the painting,
+                             # every_level each size in turn. Without it: what suits the mode.
 
 compute:
   device: auto               # cuda for the graphics card, cuda:1 for the second one, cpu for the processor.

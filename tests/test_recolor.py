@@ -1,0 +1,177 @@
+"""`tilefarm recolor`: a finished run or any picture, with other colours and without rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.standins import Mixer, opener
+from tilefarm.colour.pixels import luma
+from tilefarm.driver import render, run_folder
+from tilefarm.errors import JobError
+from tilefarm.events import Event, LevelFinished
+from tilefarm.execute.open import ExecutorChoice
+from tilefarm.recolor import Request, recolor
+from tilefarm.rundir.layout import RunDir, RunLock
+from tilefarm.spec.load import load_job
+
+Submit = Callable[..., RunDir]
+WHITE = 65535
+
+
+@pytest.fixture
+def submit(tmp_path: Path) -> Submit:
+    """Renders a small job with these overrides."""
+    generator = np.random.default_rng(4)
+    Image.fromarray(generator.integers(0, 256, (75, 100, 3), dtype=np.uint8)).save(tmp_path / "content.png")
+    Image.fromarray(generator.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / "style.png")
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        "content: content.png\nstyle: style.png\noutput: {path: out.tif, dpi: 150}\n"
+        "method: feathered\npyramid: {smallest: 64}\ntiles: {size: 64, rounds: 1}\n"
+    )
+
+    def make(*overrides: str, listen: Callable[[Event], None] = lambda event: None) -> RunDir:
+        job = load_job(path, overrides)
+        run = run_folder(job, tmp_path / "runs")
+        render(job, run, ExecutorChoice("local"), listen, opener(Mixer()))
+        return run
+
+    return make
+
+
+def pixels(path: Path) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = tifffile.imread(path).reshape(-1, 3) / WHITE
+    return found
+
+
+@pytest.mark.parametrize(
+    "mode", ["content_luma", "content_hsv", "histogram_rgb", "histogram_hsv", "statistics"]
+)
+def test_a_run_gets_the_colours_that_submitting_it_would_give(
+    submit: Submit, tmp_path: Path, mode: str
+) -> None:
+    run = submit()
+    before = sorted(run.root.iterdir())
+    target = recolor(Request(run.root, tmp_path / "other.tif", mode))
+    assert sorted(run.root.iterdir()) == before
+    submit(f"color={{mode: {mode}, when: after}}")
+    assert target.read_bytes() == (tmp_path / "out.tif").read_bytes()  # the job's dpi as well
+
+
+def test_a_runs_own_mode_is_the_default(submit: Submit, tmp_path: Path) -> None:
+    for color in ("content_hsv", "luminance", "{mode: statistics, when: every_level}", "style"):
+        run = submit(f"color={color}")
+        recolor(Request(run.root, tmp_path / "other.tif"))
+        assert (tmp_path / "other.tif").read_bytes() == (tmp_path / "out.tif").read_bytes()
+
+
+def test_a_run_with_the_colours_of_another_picture(submit: Submit, tmp_path: Path) -> None:
+    run = submit()
+    Image.new("RGB", (200, 150), (200, 30, 30)).save(tmp_path / "red.png")
+    recolor(Request(run.root, tmp_path / "other.tif", "content_hsv", tmp_path / "red.png", dpi=72))
+    found, before = pixels(tmp_path / "other.tif"), pixels(tmp_path / "out.tif")
+    np.testing.assert_allclose(found[:, 0], before.max(axis=1), atol=1 / WHITE)
+    np.testing.assert_allclose(found[:, 1], before.max(axis=1) * 0.15, atol=1 / WHITE)
+    with Image.open(tmp_path / "other.tif") as image:
+        assert image.info["dpi"] == (72, 72)
+
+
+def test_any_picture_in_any_format(tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    picture = generator.integers(60, 190, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    content = (128 + generator.integers(-20, 20, (60, 80, 3))).astype(np.uint8)
+    Image.fromarray(content).save(tmp_path / "content.png")
+    request = Request(tmp_path / "picture.png", tmp_path / "new" / "out.png", "content_luma")
+    with pytest.raises(JobError, match="--content is missing"):
+        recolor(request)
+    recolor(Request(request.source, request.output, request.mode, tmp_path / "content.png", bit_depth=8))
+    found = np.asarray(Image.open(request.output)).reshape(-1, 3)
+    np.testing.assert_allclose(luma(found / 255), luma(picture.reshape(-1, 3) / 255), atol=1 / 255)
+    assert np.ptp(found.astype(int) - found[:, 1:2], axis=1).mean() < 30  # the content is nearly grey
+    assert [path.name for path in request.output.parent.iterdir()] == ["out.png"]
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(JobError) as told:
+        recolor(Request(tmp_path / "picture.png", tmp_path / "out.gif", "content_lima", dpi=0.5))
+    problems = told.value.problems
+    assert len(problems) == 4
+    assert "did you mean 'content_luma'?" in problems[0]
+    assert problems[1].startswith("--content is missing")
+    assert problems[2].startswith("--output must end in .tif")
+    assert problems[3] == "--dpi must be at least 1, got 0.5"
+
+
+@pytest.mark.parametrize(
+    ("request_of", "sentence"),
+    [
+        (
+            lambda f: Request(f / "nowhere.png", f / "o.tif", "statistics", f / "content.png"),
+            "does not exist",
+        ),
+        (lambda f: Request(f / "empty", f / "o.tif", "statistics"), "holds no job.yaml"),
+        (lambda f: Request(f / "content.png", f / "o.tif", "luminance", f / "style.png"), "content_luma"),
+        (
+            lambda f: Request(f / "content.png", f / "o.tif", "statistics", f / "tall.png"),
+            "must have the shape",
+        ),
+        (lambda f: Request(f / "content.png", f / "content.png", "style", f / "tall.png"), "would overwrite"),
+        (
+            lambda f: Request(f / "content.png", f / "o.jpg", "style", f / "content.png", bit_depth=16),
+            "8 for JPEG",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence(
+    submit: Submit, tmp_path: Path, request_of: Callable[[Path], Request], sentence: str
+) -> None:
+    Image.new("RGB", (30, 90)).save(tmp_path / "tall.png")
+    (tmp_path / "empty").mkdir()
+    before = (tmp_path / "content.png").read_bytes()
+    with pytest.raises(JobError, match=sentence):
+        recolor(request_of(tmp_path))
+    assert not list(tmp_path.glob("o.*"))
+    assert (tmp_path / "content.png").read_bytes() == before
+
+
+def test_a_run_that_is_not_finished_is_not_recoloured(submit: Submit, tmp_path: Path) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, LevelFinished):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        submit(listen=stop)
+    (run,) = (tmp_path / "runs").iterdir()
+    with pytest.raises(JobError, match="not finished; finish it first: tilefarm resume"):
+        recolor(Request(run, tmp_path / "other.tif", "statistics"))
+    assert not (tmp_path / "other.tif").exists()
+
+
+def test_a_run_in_work_is_left_alone(submit: Submit, tmp_path: Path) -> None:
+    run = submit()
+    with RunLock(run), pytest.raises(JobError, match="is working on"):
+        recolor(Request(run.root, tmp_path / "other.tif", "statistics"))
+
+
+def test_the_command(
+    submit: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tilefarm.cli import app
+
+    run = submit()
+    monkeypatch.chdir(tmp_path)
+    app(
+        ["recolor", str(run.root), "--mode", "statistics", "--output", "o.png", "--bit-depth", "16"],
+        standalone_mode=False,
+    )
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'o.png'}\n"
+    with Image.open("o.png") as image:
+        assert image.size == (100, 75)
