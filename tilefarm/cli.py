@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,8 +19,10 @@ from tilefarm.errors import JobError, StoppedError, TilefarmError
 from tilefarm.execute.open import ExecutorChoice
 from tilefarm.rundir.layout import RunDir, is_locked
 from tilefarm.rundir.summary import plan_record, read_summary
-from tilefarm.spec.model import Job
-from tilefarm.submission import Load, render_all
+
+if TYPE_CHECKING:
+    from tilefarm.batch import Group
+    from tilefarm.submission import Load
 
 app = typer.Typer(
     add_completion=False,
@@ -37,7 +39,7 @@ class ExecutorKind(str, Enum):
     local = "local"
 
 
-Jobs = Annotated[list[Path], typer.Argument(help="Job files.", show_default=False)]
+Jobs = Annotated[list[Path], typer.Argument(help="Job files, or folders of them.", show_default=False)]
 Runs = Annotated[list[Path], typer.Argument(help="Run folders.", show_default=False)]
 Set = Annotated[
     list[str] | None,
@@ -63,13 +65,12 @@ def submit(
     executor: ExecutorOption = ExecutorKind.ray,
     as_json: Json = False,
 ) -> None:
-    """Render jobs, one after the other. The same job again goes on where it was, or is done."""
-    from tilefarm.driver import run_folder
-    from tilefarm.spec.load import load_job
+    """Render jobs, sweeps and folders of jobs, one after the other. The same again goes on where it was."""
 
-    def load(path: Path) -> tuple[Job, RunDir]:
-        job = load_job(path, overrides or ())
-        return job, run_folder(job, run_dir or path.absolute().parent / "runs")
+    from tilefarm.batch import load_group
+
+    def load(path: Path) -> Group:
+        return load_group(path, overrides or (), run_dir)
 
     _render_all(jobs, load, _choice(executor, address), as_json)
 
@@ -82,12 +83,9 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with interrupted runs."""
-    from tilefarm.driver import load_run
+    from tilefarm.batch import load_resumed
 
-    def load(path: Path) -> tuple[Job, RunDir]:
-        return load_run(RunDir(path.absolute()))
-
-    _render_all(runs, load, _choice(executor, address), as_json)
+    _render_all(runs, load_resumed, _choice(executor, address), as_json)
 
 
 @app.command()
@@ -102,11 +100,20 @@ def plan(
     """Show levels, tiles, padding, disk, memory and time of a job, and do nothing."""
     from tilefarm.forecast import forecast
     from tilefarm.prepare import prepare
+    from tilefarm.report.sweep_plan import sweep_plan, sweep_record, sweep_table
     from tilefarm.report.tables import forecast_lines, plan_table
-    from tilefarm.spec.load import load_job
+    from tilefarm.spec.sweep import load_jobs
 
     with _told():
-        prepared = prepare(load_job(job_file, overrides or ()))
+        sweep = load_jobs(job_file, overrides or ())
+        if sweep.varied:
+            several = sweep_plan(sweep, timed=calibrate)
+            if as_json:
+                _print_json(sweep_record(several))
+            else:
+                Console(highlight=False, markup=False, emoji=False).print(sweep_table(several))
+            return
+        prepared = prepare(sweep.jobs[0])
         expected = forecast(prepared, timed=calibrate)
         if as_json:
             needs = {key: value for key, value in asdict(expected).items() if key != "plan"}
@@ -220,6 +227,21 @@ def losses(runs: Runs) -> None:
 
 
 @app.command()
+def collage(
+    runs: Runs,
+    output: Annotated[
+        Path | None, typer.Option(help="A .png, .jpg or .tif file; default: RUN-collage.png beside the run.")
+    ] = None,
+    height: Annotated[int, typer.Option(help="Of every picture, in pixels.", min=16, max=20_000)] = 800,
+) -> None:
+    """Put content, styles and result of finished runs side by side into one picture."""
+    from tilefarm.report.collage import write_collage
+
+    with _told():
+        typer.echo(f"wrote {write_collage([RunDir(run.absolute()) for run in runs], output, height)}")
+
+
+@app.command()
 def init(
     content: Annotated[Path, typer.Argument(help="The photograph.", show_default=False)],
     style: Annotated[Path, typer.Argument(help="The painting.", show_default=False)],
@@ -279,6 +301,8 @@ def _choice(executor: ExecutorKind, address: str | None) -> ExecutorChoice:
 
 
 def _render_all(paths: list[Path], load: Load, choice: ExecutorChoice, as_json: bool) -> None:
+    from tilefarm.submission import render_all
+
     records, code = render_all(paths, load, choice, _tell)
     if as_json:
         _print_json(records)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tilefarm.colouring import coloured
+from tilefarm.crew import Crew
 from tilefarm.delivery import is_done
 from tilefarm.errors import JobError, TilefarmError
 from tilefarm.events import Event, Listener, RunFinished, RunStarted
@@ -25,6 +26,8 @@ from tilefarm.output.write import write_output
 from tilefarm.prepare import Prepared, check_disk, estimate, most_workers, prepare
 from tilefarm.rounds import RunTools
 from tilefarm.rundir.event_log import EventLog
+from tilefarm.rundir.find import load_run as load_run
+from tilefarm.rundir.find import run_folder as run_folder
 from tilefarm.rundir.journal import Exported, Journal, Started, read_journal
 from tilefarm.rundir.layout import RunDir, RunLock
 from tilefarm.rundir.state import RunState
@@ -33,8 +36,6 @@ from tilefarm.settings import choose, solver_settings
 from tilefarm.signals import stop_behind
 from tilefarm.solve.contract import Weights
 from tilefarm.solve.weights import load_weights
-from tilefarm.spec.fingerprint import fingerprint
-from tilefarm.spec.load import load_job
 from tilefarm.spec.model import Job
 from tilefarm.spec.resolved import to_yaml
 
@@ -51,42 +52,23 @@ class Outcome:
     """Whether there was nothing left to do."""
 
 
-def run_folder(job: Job, runs: Path) -> RunDir:
-    """The folder of a job's run inside `runs`: NAME-HASH8, the hash of all that decides the pixels."""
-    return RunDir(runs / f"{job.name}-{fingerprint(job)}")
-
-
-def load_run(run: RunDir) -> tuple[Job, RunDir]:
-    """The job of a run folder, to go on with it. Raises JobError where it cannot be the same picture."""
-    if not run.exists():
-        raise JobError(
-            f"{run.root} is not a run folder: it holds no job.yaml; name a folder such as runs/NAME-HASH"
-        )
-    job = load_job(run.job)
-    if run_folder(job, run.root.parent).root.name[-8:] != run.root.name[-8:]:
-        raise JobError(
-            f"the pictures, weights or settings of {run.root} have changed since it was started, so it "
-            "cannot go on to the same picture; restore them, or submit the job anew"
-        )
-    return job, run
-
-
 def render(
     job: Job,
     run: RunDir,
     choice: ExecutorChoice,
     listen: Listener,
     opener: Opener | None = None,
+    crew: Crew | None = None,
 ) -> Outcome:
     """Render a job into its run folder and write its output, continuing what is there.
 
-    `opener` replaces the executor, for tests. Raises TilefarmError of all kinds; run.json says how
-    the run ended.
+    `opener` replaces the executor, for tests; a `crew`'s workers stay up when the run ends. Raises
+    TilefarmError of all kinds; run.json says how the run ended.
     """
     prepared = prepare(job)
     with RunLock(run):
         state = RunState.replay(read_journal(run.journal))
-        session = _Session(prepared, run, state, choice, listen, opener)
+        session = _Session(prepared, run, state, choice, listen, opener, crew)
         if is_done(prepared, run, state):
             session.settle()
             made = session.finish(listen)
@@ -107,6 +89,7 @@ class _Session:
         choice: ExecutorChoice,
         listen: Listener,
         opener: Opener | None,
+        crew: Crew | None,
     ) -> None:
         self._required = estimate(prepared)  # before pieces are sized: a resumed run is let in like a new one
         self._prepared = prepared.with_core(state.started.core) if state.started else prepared
@@ -116,6 +99,7 @@ class _Session:
         self._choice = choice
         self._listen = listen
         self._opener = opener or self._open
+        self._crew = crew
         self._worker_rss: tuple[int, ...] = ()
 
     def work(self) -> None:
@@ -179,15 +163,15 @@ class _Session:
         return 0
 
     def _paint(self, journal: Journal, listen: Listener) -> None:
-        weights = load_weights(
-            self._job.network.name, self._job.network.weights, self._job.network.preprocessing
-        )
+        weights = self._weights()
         started = self._state.started
         if started is not None and started.weights_sha256 != weights.sha256:
             raise JobError(
                 f"the network's weights have changed since {self._run.root} was started; "
                 "restore them, or remove that folder to start anew"
             )
+        if self._crew is not None:
+            self._crew.make_room(self._job, weights, self._required)
         here = self._choice.address is None  # a cluster's machines have their own memory
         most = most_workers(self._job, self._required) if here else sys.maxsize
         executor = self._opener(weights, most)
@@ -201,7 +185,15 @@ class _Session:
             self._announce(executor, started, listen)
             settings = solver_settings(self._job, started)
             tools = RunTools(
-                self._prepared, self._run, journal, self._state, executor, settings, started.batch, listen
+                self._prepared,
+                self._run,
+                journal,
+                self._state,
+                executor,
+                settings,
+                started.batch,
+                listen,
+                None if self._crew is None else self._crew.statistics(weights),
             )
             levels = self._prepared.plan.levels
             for level in levels[self._first_level() :]:
@@ -209,9 +201,18 @@ class _Session:
                 self._write_summary("running")
             self._worker_rss = executor.peak_rss()
         finally:
-            executor.close()
+            if self._crew is None:
+                executor.close()
+
+    def _weights(self) -> Weights:
+        if self._crew is not None:
+            return self._crew.weights(self._job)
+        network = self._job.network
+        return load_weights(network.name, network.weights, network.preprocessing)
 
     def _open(self, weights: Weights, most: int) -> Executor:
+        if self._crew is not None:
+            return self._crew.executor(self._job, weights, most)
         compute = self._job.compute
         workers = None if compute.workers == "auto" else compute.workers
         return open_executor(self._choice, weights, compute.device, workers, most)

@@ -127,7 +127,8 @@ class LevelRun:
         def on_piece() -> None:
             tools.listen(PiecesProgress(self._index, "measuring", next(counter), total))
 
-        sums = [measure_sums(tools.executor, tools.settings, pieces, on_piece) for pieces in styles]
+        measure = measure_sums if tools.statistics is None else tools.statistics.style_sums
+        sums = [measure(tools.executor, tools.settings, pieces, on_piece) for pieces in styles]
         squares = measure_mean_squares(tools.executor, tools.settings, content, on_piece)
         for pieces in styles:
             pieces.path.unlink()

@@ -49,8 +49,15 @@ class Prepared:
         return replace(self, plan=build_plan(self.job, self.content.size, sizes, core))
 
 
-def prepare(job: Job) -> Prepared:
-    """Inspect and decode every input, check the output, and plan. Raises JobError with all problems."""
+Look = Callable[[Path, str], PictureInfo]
+"""Inspects and decodes a picture that has this label in messages. Raises JobError."""
+
+
+def prepare(job: Job, look: Look | None = None) -> Prepared:
+    """Inspect and decode every input, check the output, and plan. Raises JobError with all problems.
+
+    `look` stands in for `readable`, where several jobs have pictures in common.
+    """
     problems: list[str] = []
 
     def collect(check: Callable[[], _Result]) -> _Result | None:
@@ -69,14 +76,14 @@ def prepare(job: Job) -> Prepared:
         paths.append(job.init)
     pictures = []
     for label, path in zip(labels, paths, strict=True):
-        picture = collect(partial(_readable, path, label))
+        picture = collect(partial(look or readable, path, label))
         if picture is not None:
             pictures.append(picture)
     if problems:
         raise JobError(problems)
     content, *styles = pictures
     start = styles.pop() if isinstance(job.init, Path) else None
-    masks = read_masks(job, content.size, [style.size for style in styles], _readable)
+    masks = read_masks(job, content.size, [style.size for style in styles], look or readable)
     plan = build_plan(job, content.size, [style.size for style in styles])
     collect(partial(check_target, job.output.path, job.output.format, plan.output))
     if job.animation is not None:
@@ -139,7 +146,8 @@ def gib(size: float) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
-def _readable(path: Path, label: str) -> PictureInfo:
+def readable(path: Path, label: str) -> PictureInfo:
+    """A picture whose every pixel decodes. Raises JobError."""
     info = inspect(path, label)
     check_decodes(info)
     return info

@@ -42,6 +42,7 @@ from tilefarm.solve.contract import (
     TileTask,
 )
 from tilefarm.spec.regions import is_masked, regions_of
+from tilefarm.statistics_cache import StatisticsCache
 from tilefarm.targets import Pieces, measure_sums, picture_moments
 
 
@@ -57,6 +58,8 @@ class RunTools:
     settings: SolverSettings
     batch: int
     listen: Listener
+    statistics: StatisticsCache | None = None
+    """Of style pictures, where several runs share them."""
 
 
 def level_regions(tools: RunTools, level: LevelPlan) -> RawRegions | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,33 @@ def load_job(path: Path, overrides: Sequence[str] = ()) -> Job:
     files, but not decoded. Raises JobError with every mistake that was found, each with its line or its
     override.
     """
+    document, parsed, problems = read_document(path, overrides)
+    if "matrix" in document.data:
+        problems.append(f"{path} has a matrix, and this takes a job of one run; leave the matrix out")
+        del document.data["matrix"]
+    return checked_job(document, parsed, problems, path)
+
+
+def read_document(
+    path: Path, overrides: Sequence[str], read: Callable[[Override], Override] = lambda override: override
+) -> tuple[Document, list[Override], list[str]]:
+    """A job file's data with the overrides written into it, the overrides as `read` takes them, and problems.
+
+    Raises JobError for what is no job file at all.
+    """
     document = parse(read_job_text(path), str(path))
     if not isinstance(document.data, dict):
         state = "is empty" if document.data is None else "does not hold a mapping of keys to values"
         raise JobError(f"{path} {state}; a job file has at least content, style and output.path")
     parsed, problems = _parse_all(overrides)
+    parsed = [read(override) for override in parsed]
     problems = [f"{path}, line {line}: {problem}" for line, problem in document.problems] + problems
-    problems += apply(document.data, parsed)
-    problems += _default_name(document.data, path)
+    return document, parsed, problems + apply(document.data, parsed)
+
+
+def checked_job(document: Document, parsed: Sequence[Override], problems: Sequence[str], path: Path) -> Job:
+    """The job that the document holds. Raises JobError with these problems and all that are found."""
+    problems = [*problems, *default_name(document.data, path)]
     try:
         job = Job.model_validate(document.data, context={"folder": path.absolute().parent})
     except ValidationError as error:
@@ -53,8 +72,8 @@ def _parse_all(texts: Sequence[str]) -> tuple[list[Override], list[str]]:
     return overrides, problems
 
 
-def _default_name(data: dict[str, Any], path: Path) -> list[str]:
-    """Names the job after its file; returns the problem if the file's name does not allow that."""
+def default_name(data: dict[str, Any], path: Path) -> list[str]:
+    """Names a job that has no name after its file; returns the problem if that name does not allow it."""
     if "name" in data:
         return []
     data["name"] = path.stem if is_name(path.stem) else "unnamed"
@@ -89,7 +108,8 @@ def _place(
 ) -> tuple[float, str]:
     name = dotted(location) + "."
     for override in reversed(overrides):
-        if name.startswith(dotted(override.location) + "."):
+        below, written = name.startswith(dotted(override.location) + "."), location in document.lines
+        if below or (not written and override.location[: len(location)] == location):
             return float("inf"), override.source
     for end in range(len(location), 0, -1):
         if line := document.lines.get(location[:end]):

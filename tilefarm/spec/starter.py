@@ -156,4 +156,10 @@ snapshots:                   # Small copies of the picture while it is painted, 
 #   long_side: 720           # Pixels, at most; a GIF above 20 MB is made smaller.
 #   seconds: 12              # Without the second and a half for which the last frame is held.
 #   level: all               # Or the number of one size, 1 for the smallest.
+
+# Several pictures from this file: every combination of the values of any keys above, one run each, and at
+# the end a sheet that shows them all. The values are added to the names; or write {{name}} in output.path.
+# matrix:
+#   objective.style_weight: [0.5, 1, 2]
+#   style: [first.jpg, "paintings/*.jpg"]    # A pattern stands for all files that match it.
 """
