@@ -123,19 +123,57 @@ def _features(settings: SolverSettings, weights: Weights, picture: torch.Tensor)
     Channels-last like the network: other layouts take other convolution kernels, whose rounding turns
     near-ties of the max pooling around. Two untiled evaluations then differ by 1e-3 already.
     """
-    pool = F.max_pool2d if settings.pooling == "max" else F.avg_pool2d
     layers = {name for name, _ in (*settings.content_layers, *settings.style_layers)}
     x = _preprocessed(picture, weights.preprocessing).contiguous(memory_format=torch.channels_last)
-    found = {}
+    if settings.network == "squeezenet":
+        found = squeezenet_features(weights, x, settings.pooling)
+        return {name: found[name] for name in layers}
+    if settings.padding != "zeros":
+        x = F.pad(x, (1, 1, 1, 1), mode=settings.padding)
+    found, padding = {}, int(settings.padding == "zeros")
     for stage in stages_to(settings.network, deepest_layer(settings.network, layers)):
         if isinstance(stage, Convolution):
             weight, bias = (torch.from_numpy(weights.arrays[f"{stage.name}.{k}"]) for k in ("weight", "bias"))
-            x = F.relu(F.conv2d(x, weight.contiguous(memory_format=torch.channels_last), bias, padding=1))
+            x = F.relu(
+                F.conv2d(x, weight.contiguous(memory_format=torch.channels_last), bias, padding=padding)
+            )
+            padding = 1
             if stage.output in layers:
                 found[stage.output] = x
         else:
-            x = pool(x, 2)
+            x = pooled(x, settings.pooling, 2)
     return found
+
+
+def squeezenet_features(weights: Weights, x: torch.Tensor, pooling: str) -> dict[str, torch.Tensor]:
+    """All layers of SqueezeNet 1.1 for a preprocessed picture, written out in the picture's dtype."""
+
+    def convolved(y: torch.Tensor, name: str, stride: int = 1, padding: int = 0) -> torch.Tensor:
+        weight, bias = (torch.from_numpy(weights.arrays[f"{name}.{k}"]).to(x) for k in ("weight", "bias"))
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        return F.relu(F.conv2d(y, weight, bias, stride=stride, padding=padding))
+
+    found = {"relu1": convolved(x, "conv1", stride=2)}
+    x = found["relu1"]
+    for fire in [f"fire{number}" for number in range(2, 10)]:
+        if fire in ("fire2", "fire4", "fire6"):
+            x = pooled(x, pooling, 3)
+        squeezed = convolved(x, f"{fire}.squeeze")
+        branches = [convolved(squeezed, f"{fire}.expand{k}x{k}", padding=k // 2) for k in (1, 3)]
+        found[fire] = x = torch.cat(branches, 1)
+    return found
+
+
+def pooled(x: torch.Tensor, pooling: str, kernel: int) -> torch.Tensor:
+    """Cells of 2x2, or windows of 3x3 of which incomplete ones count, by torch's own poolings, rescaled."""
+    ceil = kernel == 3
+    if pooling == "max":
+        return F.max_pool2d(x, kernel, 2, ceil_mode=ceil)
+    if pooling == "average":
+        return {2: 1.37, 3: 1.47}[kernel] * F.avg_pool2d(x, kernel, 2, ceil_mode=ceil)
+    total = F.avg_pool2d(x.square(), kernel, 2, ceil_mode=ceil, divisor_override=1)
+    positive = total > 0  # the root has no gradient at 0
+    return {2: 0.64, 3: 0.46}[kernel] * torch.where(positive, torch.where(positive, total, 1.0).sqrt(), 0.0)
 
 
 def _preprocessed(picture: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:

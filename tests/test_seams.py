@@ -159,7 +159,7 @@ def test_the_exact_method_leaves_no_seams(tmp_path: Path) -> None:
 
 
 def test_pieces_without_a_halo_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tilefarm.plan.build, "receptive_field", lambda *_: ReceptiveField(FIELD.stride, 0))
+    monkeypatch.setattr(tilefarm.plan.build, "receptive_field", lambda *_: ReceptiveField(FIELD.stride, 0, 0))
     assert exact_score(tmp_path) > VISIBLE
 
 

@@ -72,7 +72,7 @@ class Bench:
 def bench(tmp_path: Path) -> Bench:
     path = tmp_path / "style.f32"
     np.random.default_rng(1).random((70, 90, 3), dtype=np.float32).tofile(path)
-    return Bench(tmp_path, Pieces.of(path, Size(90, 70), 64, ReceptiveField(4, 8)), Executor())
+    return Bench(tmp_path, Pieces.of(path, Size(90, 70), 64, ReceptiveField(4, 8, 8)), Executor())
 
 
 def test_what_is_read_is_what_was_measured(bench: Bench) -> None:
@@ -129,7 +129,7 @@ def test_other_pictures_cuts_and_weights_are_measured(bench: Bench) -> None:
     bench.get()
     bench.get(weights="other")
     bench.get(core=96)
-    bench.get(field=ReceptiveField(4, 12))
+    bench.get(field=ReceptiveField(4, 12, 12))
     assert len(bench.files) == 4
     pixels = bytearray(bench.pieces.path.read_bytes())
     pixels[2] ^= 1

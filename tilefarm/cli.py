@@ -267,10 +267,21 @@ def init(
 
 
 @app.command()
-def doctor(address: Address = None, as_json: Json = False) -> None:
+def doctor(
+    address: Address = None,
+    layers: Annotated[bool, typer.Option("--layers", help="List the networks' layers instead.")] = False,
+    as_json: Json = False,
+) -> None:
     """Show what this machine has: versions, devices, weights, Ray, memory and disk."""
     from tilefarm.doctor import examine
+    from tilefarm.report.layers import layer_lines, layer_rows
 
+    if layers:
+        if as_json:
+            _print_json([asdict(row) for row in layer_rows()])
+        else:
+            typer.echo("\n".join(layer_lines()))
+        return
     with _told():
         findings = examine(address, Path.cwd())
         if as_json:

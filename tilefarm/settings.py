@@ -73,6 +73,7 @@ def solver_settings(job: Job, started: Started) -> SolverSettings:
         regions=len(regions_of(job)),
         normalize_gradients=objective.normalize_gradients,
         grey=job.color.grey,
+        padding=job.network.padding,
     )
 
 

@@ -58,7 +58,7 @@ class Pieces:
         """One window in the middle of the picture."""
         left, top = (size.width - window.width) // 2, (size.height - window.height) // 2
         box = Box(left, top, left + window.width, top + window.height)
-        return cls(path, size, 1, ReceptiveField(1, 0), box, regions)
+        return cls(path, size, 1, ReceptiveField(1, 0, 0), box, regions)
 
     @property
     def count(self) -> int:

@@ -16,7 +16,7 @@ from tilefarm.geometry import Size
 from tilefarm.solve.backend import DTYPES
 from tilefarm.solve.contract import Precision
 from tilefarm.solve.network import CHANNELS, parts_of
-from tilefarm.spec.networks import Pooling
+from tilefarm.spec.networks import Convolution
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def bare_convolutions(precision: Precision, size: Size) -> list[BareConvolution]
     ready = cache(lambda channels, height, width: random_values(precision, 1, channels, height, width))
     height, width = size.height, size.width
     for stage in default_stages():
-        if isinstance(stage, Pooling):
+        if not isinstance(stage, Convolution):
             height, width = height // 2, width // 2
             continue
         channels = stage.channels_in

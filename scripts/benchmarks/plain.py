@@ -25,7 +25,7 @@ from tilefarm.solve.contract import (
     Weights,
 )
 from tilefarm.solve.network import preprocess
-from tilefarm.spec.networks import Pooling
+from tilefarm.spec.networks import Convolution
 
 
 class PlainObjective:
@@ -63,7 +63,7 @@ class PlainObjective:
         found = {}
         x = preprocess(picture, self._preprocessing)
         for stage in default_stages():
-            if isinstance(stage, Pooling):
+            if not isinstance(stage, Convolution):
                 x = F.max_pool2d(x, 2)
                 continue
             weight, bias = (self._parameters[f"{stage.name}.{kind}"] for kind in ("weight", "bias"))

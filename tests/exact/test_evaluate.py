@@ -164,5 +164,5 @@ def test_verify_holds_and_notices_a_halo_that_is_too_small(local: Executor) -> N
     assert verdict.holds
     assert (verdict.width, verdict.height, verdict.tile, verdict.halo) == (130, 70, 32, FIELD.halo)
     assert verdict.gradient_rel_error < 5e-6
-    without = verify(local, SETTINGS, targets(), picture, content, 32, ReceptiveField(FIELD.stride, 4))
+    without = verify(local, SETTINGS, targets(), picture, content, 32, ReceptiveField(FIELD.stride, 4, 4))
     assert not without.holds

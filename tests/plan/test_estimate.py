@@ -39,7 +39,7 @@ from tilefarm.solve.contract import Losses, Measurement, TileSolution, Weights
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.weights import make_weights
 from tilefarm.spec.model import Job, Style
-from tilefarm.spec.networks import Convolution, stages
+from tilefarm.spec.networks import convolutions
 
 MakeJob = Callable[..., Job]
 
@@ -74,6 +74,15 @@ def test_shallower_layers_cost_less() -> None:
     assert evaluation_flop("vgg19", "relu4_4") == pytest.approx(without_the_last)
 
 
+def test_squeezenet_counted_by_hand() -> None:
+    relu1 = 3 * 3 * 3 * 64 / 4
+    fire2 = (64 * 16 + 16 * 64 + 9 * 16 * 64) / 16
+    fire3 = (128 * 16 + 16 * 64 + 9 * 16 * 64) / 16
+    fire4 = (128 * 32 + 32 * 128 + 9 * 32 * 128) / 64
+    assert evaluation_flop("squeezenet", "relu1") == 4 * relu1
+    assert evaluation_flop("squeezenet", "fire4") == 4 * (relu1 + fire2 + fire3 + fire4)
+
+
 def test_the_deepest_layer_is_the_deepest_that_counts(make_job: MakeJob) -> None:
     assert deepest_of(make_job()) == "relu5_1"
     assert deepest_of(make_job(objective={"style_layers": {"relu1_1": 1.0, "relu5_1": 0.0}})) == "relu4_2"
@@ -82,13 +91,15 @@ def test_the_deepest_layer_is_the_deepest_that_counts(make_job: MakeJob) -> None
     assert deepest_of(make_job(objective=shallow)) == "relu3_1"
 
 
-def style_job(make_job: MakeJob, *layers: str, pooling: str = "max") -> Job:
+def style_job(make_job: MakeJob, *layers: str, pooling: str = "max", network: str = "vgg19") -> Job:
     """A job that looks at these layers alone."""
     objective = {"content_weight": 0.0, "style_layers": dict.fromkeys(layers, 1.0)}
-    return make_job(objective=objective, network={"pooling": pooling})
+    weights = "bundled" if network == "vgg19" else "torchvision"
+    chosen = {"name": network, "weights": weights, "pooling": pooling}
+    return make_job(objective=objective, network=chosen)
 
 
-@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("pooling", ["max", "average", "l2"])
 @pytest.mark.parametrize(
     "layers",
     [
@@ -102,31 +113,46 @@ def style_job(make_job: MakeJob, *layers: str, pooling: str = "max") -> Job:
 )
 def test_what_autograd_keeps_is_what_is_estimated(make_job: MakeJob, layers: list[str], pooling: str) -> None:
     """Of the network that the workers run, in float32; the preprocessed picture (12 bytes) is left out."""
+    kept, found = what_autograd_keeps("vgg19", layers, pooling, 64)
+    assert kept == kept_bytes(style_job(make_job, *layers, pooling=pooling), 4)
+    assert found == set(layers)
+
+
+@pytest.mark.parametrize("pooling", ["max", "average", "l2"])
+@pytest.mark.parametrize("layers", [["relu1"], ["fire3"], ["relu1", "fire3", "fire5", "fire7", "fire9"]])
+def test_of_squeezenet_no_more_is_kept_than_is_estimated(
+    make_job: MakeJob, layers: list[str], pooling: str
+) -> None:
+    """Its layers have a few positions less than there are strides in the picture."""
+    kept, found = what_autograd_keeps("squeezenet", layers, pooling, 256)
+    estimated = kept_bytes(style_job(make_job, *layers, pooling=pooling, network="squeezenet"), 4)
+    assert 0.9 * estimated < kept <= estimated
+    assert found == set(layers)
+
+
+def what_autograd_keeps(name: str, layers: list[str], pooling: str, side: int) -> tuple[float, set[str]]:
+    """Bytes per pixel of a square picture, and the layers that were handed out."""
     generator = np.random.default_rng(0)
     arrays = {
-        f"{stage.name}.{kind}": generator.standard_normal(shape, np.float32)
-        for stage in stages("vgg19")
-        if isinstance(stage, Convolution)
-        for kind, shape in (
-            ("weight", (stage.channels_out, stage.channels_in, 3, 3)),
-            ("bias", stage.channels_out),
-        )
+        f"{part.name}.{kind}": generator.standard_normal(shape, np.float32)
+        for part in convolutions(name)
+        for kind, shape in (("weight", part.shape), ("bias", part.channels_out))
     }
-    weights = make_weights("vgg19", arrays, "torchvision", "the test's weights")
-    network = FeatureNetwork("vgg19", weights, layers, pooling=pooling)  # type: ignore[arg-type]
+    weights = make_weights(name, arrays, "torchvision", "the test's weights")
+    network = FeatureNetwork(name, weights, layers, pooling=pooling)  # type: ignore[arg-type]
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        if tensor.dim() == 4 and tensor.shape[2] * tensor.shape[3] > 9 and tensor.shape[1] > 3:
+        weights = (1, 1), (3, 3)
+        if tensor.dim() == 4 and tensor.shape[2:] not in weights and tensor.shape[1] > 3:
             storage = tensor.untyped_storage()
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    picture = torch.rand(1, 3, 64, 64, requires_grad=True)
+    picture = torch.rand(1, 3, side, side, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         found = network.features(picture, layers)
-    assert sum(kept.values()) / (64 * 64) == kept_bytes(style_job(make_job, *layers, pooling=pooling), 4)
-    assert set(found) == set(layers)
+    return sum(kept.values()) / side**2, set(found)
 
 
 def test_activations_counted_by_hand(make_job: MakeJob) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tilefarm.solve.contract import Picture, SolverSettings, Weights
 from tilefarm.solve.weights import load_weights, make_weights
-from tilefarm.spec.networks import Convolution, stages
+from tilefarm.spec.networks import convolutions
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,12 +47,10 @@ def random_weights() -> Callable[[str], Weights]:
         if network not in made:
             generator = np.random.default_rng(3)
             arrays: dict[str, NDArray[Any]] = {}
-            for stage in stages(network):
-                if isinstance(stage, Convolution):
-                    shape = (stage.channels_out, stage.channels_in, 3, 3)
-                    scale = np.float32((2 / (9 * stage.channels_in)) ** 0.5)
-                    arrays[f"{stage.name}.weight"] = generator.standard_normal(shape, np.float32) * scale
-                    arrays[f"{stage.name}.bias"] = generator.standard_normal(shape[0], np.float32) * 0.1
+            for part in convolutions(network):
+                scale = np.float32((2 / (part.kernel**2 * part.channels_in)) ** 0.5)
+                arrays[f"{part.name}.weight"] = generator.standard_normal(part.shape, np.float32) * scale
+                arrays[f"{part.name}.bias"] = generator.standard_normal(part.channels_out, np.float32) * 0.1
             made[network] = make_weights(network, arrays, "torchvision", "the test's weights")
         return made[network]
 

@@ -66,7 +66,7 @@ def test_only_the_whole_halo_is_exact(bundled: Weights) -> None:
     field = receptive_field("vgg19", "relu5_1")
     errors = []
     for halo in (field.halo, field.halo - field.stride):
-        pieces = list(partition(Size(320, 80), 96, ReceptiveField(16, halo)))
+        pieces = list(partition(Size(320, 80), 96, ReceptiveField(16, halo, halo)))
         errors.append(relative_error(tiled(network, settings, targets, image, content, pieces)[1], wanted))
     assert errors[0] < 5e-6
     assert errors[1] > 1e-4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from tilefarm.geometry import Size
 from tilefarm.plan.halo import ReceptiveField, partition, receptive_field
 from tilefarm.solve.backend import make_network
 from tilefarm.solve.contract import SolverSettings, Weights
-from tilefarm.spec.networks import deepest_layer
+from tilefarm.spec.networks import PaddingName, PoolingName, deepest_layer
 
 TOLERANCE = 5e-6
 """Of the gradient, relative, in float32. Errors of 1e-6 and less are what the order of additions makes."""
@@ -27,9 +26,10 @@ class Objective:
     """A network and the layers that are compared."""
 
     network: str
-    pooling: Literal["max", "average"]
+    pooling: PoolingName
     style: tuple[str, ...]
     content: str
+    padding: PaddingName = "zeros"
 
     @property
     def deepest(self) -> str:
@@ -51,6 +51,7 @@ class Objective:
             style_weight=1.0,
             tv_weight=0.0,
             history=5,
+            padding=self.padding,
         )
 
 
@@ -64,6 +65,13 @@ VGG19_AVERAGE_4 = Objective("vgg19", "average", TO_RELU4, "relu2_2")
 VGG16_MAX_5 = Objective("vgg16", "max", TO_RELU5, "relu4_2")
 VGG16_MAX_3 = Objective("vgg16", "max", ("relu3_1",), "relu2_2")
 VGG16_AVERAGE_5 = Objective("vgg16", "average", TO_RELU5, "relu4_1")
+VGG16_L2_3 = Objective("vgg16", "l2", ("relu1_1", "relu3_1"), "relu2_2", "replicate")
+VGG19_REFLECT_2 = Objective("vgg19", "max", ("relu1_1", "relu2_1"), "relu1_2", "reflect")
+FIRES = ("relu1", "fire3", "fire5", "fire7", "fire9")
+SQUEEZENET_MAX_9 = Objective("squeezenet", "max", FIRES, "fire5")
+SQUEEZENET_MAX_5 = Objective("squeezenet", "max", ("fire2", "fire5"), "fire4")
+SQUEEZENET_AVERAGE_9 = Objective("squeezenet", "average", FIRES, "fire5")
+SQUEEZENET_L2_9 = Objective("squeezenet", "l2", FIRES, "fire6")
 
 SMALL = range(100, 401)
 RANGES = [
@@ -77,6 +85,12 @@ RANGES = [
     (VGG19_MAX_5, range(700, 1201), range(100, 301)),
     (VGG16_AVERAGE_5, range(100, 301), range(700, 1201)),
     (VGG16_MAX_3, range(700, 1201), range(700, 1201)),
+    (VGG16_L2_3, range(100, 201), range(100, 201)),
+    (VGG19_REFLECT_2, range(100, 201), range(100, 201)),
+    (SQUEEZENET_MAX_9, SMALL, SMALL),
+    (SQUEEZENET_MAX_5, SMALL, SMALL),
+    (SQUEEZENET_AVERAGE_9, SMALL, SMALL),
+    (SQUEEZENET_L2_9, SMALL, SMALL),
 ]
 """Objectives with the widths and heights that their pictures are drawn from."""
 
@@ -114,8 +128,11 @@ THIN = [
     Case(VGG19_MAX_5, 17, 1001, 256),
     Case(VGG16_AVERAGE_5, 1001, 17, 128),
     Case(VGG16_AVERAGE_5, 17, 1001, 128),
+    Case(SQUEEZENET_MAX_9, 1001, 17, 256),
+    Case(SQUEEZENET_MAX_9, 17, 1001, 256),
 ]
-"""Two rows or columns at relu4_1 and one at relu5_1: the last of the 17 is dropped on the way."""
+"""Two rows or columns at relu4_1 and one at relu5_1: the last of the 17 is dropped on the way.
+One at fire6: none is."""
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +184,8 @@ def test_the_sum_over_pieces_is_the_untiled_gradient(case: Case, weights_of: Pic
 )
 def test_with_a_halo_one_stride_smaller_it_is_not(case: Case, weights_of: Pick) -> None:
     field = case.objective.field
-    smaller = ReceptiveField(field.stride, field.halo - field.stride)
+    short = field.halo - field.stride
+    smaller = ReceptiveField(field.stride, short, short)
     whole, cut_short = errors(case, weights_of(case.objective.network), field, smaller)
     assert whole[1] < TOLERANCE
     assert cut_short[1] > 10 * TOLERANCE

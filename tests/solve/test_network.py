@@ -19,6 +19,23 @@ VGG16_RELUS |= {22: "4_3", 25: "5_1", 27: "5_2", 29: "5_3"}
 RELUS = {"vgg16": VGG16_RELUS, "vgg19": VGG19_RELUS}
 
 
+class Rescaled(nn.Module):
+    def __init__(self, pooling: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.pooling, self.factor = pooling, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.factor * self.pooling(x + 1e-20)  # torch's l2 has no gradient at zeros
+        return result
+
+
+POOLINGS = {
+    "max": nn.MaxPool2d(2, 2),
+    "average": Rescaled(nn.AvgPool2d(2, 2), 1.37),
+    "l2": Rescaled(nn.LPPool2d(2, 2), 0.64),
+}
+
+
 def reference_features(network: str, weights: Weights, pooling: str, x: Tensor) -> dict[str, Tensor]:
     """A plain nn.Sequential in torchvision's order, nothing in place, applied to a preprocessed picture."""
     relus = RELUS[network]
@@ -37,7 +54,7 @@ def reference_features(network: str, weights: Weights, pooling: str, x: Tensor) 
             convolution.bias = nn.Parameter(bias, requires_grad=False)
             modules.append(convolution)
         else:
-            modules.append(nn.MaxPool2d(2, 2) if pooling == "max" else nn.AvgPool2d(2, 2))
+            modules.append(POOLINGS[pooling])
     found = {}
     for position, module in enumerate(nn.Sequential(*modules)):
         x = module(x)
@@ -51,7 +68,7 @@ def as_batch(*pictures: Picture) -> Tensor:
 
 
 @pytest.mark.parametrize("network", ["vgg16", "vgg19"])
-@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("pooling", ["max", "average", "l2"])
 def test_features_and_gradient_are_those_of_a_plain_sequential(
     network: str,
     pooling: str,

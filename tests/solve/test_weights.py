@@ -26,15 +26,15 @@ from tilefarm.solve.bundled import load_bundled
 from tilefarm.solve.contract import Preprocessing, Weights
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.weights import load_weights, make_weights
-from tilefarm.spec.networks import Convolution, stages
+from tilefarm.spec.networks import TORCHVISION_MODELS, convolutions
 
 Arrays = dict[str, NDArray[Any]]
 
 
-def torchvision_names(arrays: Arrays) -> Arrays:
-    index = {s.name: s.torchvision_index for s in stages("vgg16") if isinstance(s, Convolution)}
-    split = {name: name.split(".") for name in arrays}
-    return {f"features.{index[layer]}.{kind}": arrays[name] for name, (layer, kind) in split.items()}
+def torchvision_names(arrays: Arrays, network: str = "vgg16") -> Arrays:
+    theirs = {part.name: part.torchvision_name for part in convolutions(network)}
+    split = {name: name.rsplit(".", 1) for name in arrays}
+    return {f"{theirs[layer]}.{kind}": arrays[name] for name, (layer, kind) in split.items()}
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +138,38 @@ def test_wrong_parameters_are_a_sentence(how: str, message: str, tmp_path: Path)
 
 
 def test_weights_of_another_network_are_a_sentence(files: Path) -> None:
-    with pytest.raises(JobError, match=r"for vgg19 must hold conv3_4\.weight"):
-        load_weights("vgg19", files / "ours.pt")
+    for name in ("ours.pt", "theirs.safetensors"):
+        with pytest.raises(JobError, match=r"holds vgg16, and network\.name is vgg19: set network\.name to"):
+            load_weights("vgg19", files / name)
+
+
+def test_vgg19_is_not_taken_for_vgg16(random_weights: Callable[[str], Weights], tmp_path: Path) -> None:
+    """Where the names tell the blocks, a file of VGG-19 has all of VGG-16's, in the same shapes."""
+    safetensors.numpy.save_file(dict(random_weights("vgg19").arrays), tmp_path / "deep.safetensors")
+    with pytest.raises(JobError, match=r"holds vgg19, and network\.name is vgg16"):
+        load_weights("vgg16", tmp_path / "deep.safetensors")
+
+
+def test_squeezenet_in_both_namings(random_weights: Callable[[str], Weights], tmp_path: Path) -> None:
+    wanted = random_weights("squeezenet")
+    ours, theirs = dict(wanted.arrays), torchvision_names(dict(wanted.arrays), "squeezenet")
+    assert {"features.0.weight", "features.3.squeeze.bias", "features.12.expand3x3.weight"} <= theirs.keys()
+    assert len(theirs) == 2 * (1 + 8 * 3)
+    for name, arrays, preprocessing in (("ours", ours, "caffe"), ("theirs", theirs, "torchvision")):
+        path = tmp_path / f"{name}.safetensors"
+        safetensors.numpy.save_file(arrays, path)
+        found = load_weights("squeezenet", path)
+        assert (found.sha256, found.preprocessing) == (wanted.sha256, preprocessing)
+        with pytest.raises(JobError, match=r"holds squeezenet, and network\.name is vgg19"):
+            load_weights("vgg19", path)
+
+
+def test_another_networks_file_is_told_for_squeezenet_too(files: Path, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"holds vgg16, and network\.name is squeezenet"):
+        load_weights("squeezenet", files / "theirs.pth")
+    safetensors.numpy.save_file({"layer.weight": np.zeros(3, np.float32)}, tmp_path / "odd.safetensors")
+    with pytest.raises(JobError, match=r"must be called features\.0\.weight \.\.\. or conv1\.weight \.\.\."):
+        load_weights("squeezenet", tmp_path / "odd.safetensors")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
@@ -321,5 +351,5 @@ def test_a_torchvision_that_cannot_be_imported_is_a_sentence(monkeypatch: pytest
 
 def test_the_real_torchvision_has_the_weights_we_ask_for() -> None:
     models = pytest.importorskip("torchvision.models", exc_type=ImportError)
-    for network in ("vgg16", "vgg19"):
-        assert callable(models.get_model_weights(network)["IMAGENET1K_V1"].get_state_dict)
+    for model in TORCHVISION_MODELS.values():
+        assert callable(models.get_model_weights(model)["IMAGENET1K_V1"].get_state_dict)

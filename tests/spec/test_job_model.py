@@ -145,7 +145,8 @@ def test_tile_sizes_are_multiples_of_16_and_the_nearest_are_named(size: int) -> 
             [0, 5, 0.5, "1e3"],
             [-0.1, float("nan"), float("inf"), 10**400, "3", "1e999", True],
         ),
-        (Network, "pooling", ["max", "average"], ["avg"]),
+        (Network, "pooling", ["max", "average", "l2"], ["avg"]),
+        (Network, "padding", ["zeros", "replicate", "reflect"], ["same", 1]),
     ],
 )
 def test_ranges_and_types(section: Any, key: str, good: list[Any], bad: list[Any]) -> None:

@@ -75,7 +75,8 @@ networks = st.sampled_from(
         {"name": "vgg19"},
         {"name": "vgg16", "weights": "torchvision", "pooling": "average"},
         {"name": "vgg16", "weights": "w.pt", "preprocessing": "caffe"},
-        {"name": "vgg19", "weights": "w.pt"},
+        {"name": "vgg19", "weights": "w.pt", "padding": "reflect"},
+        {"name": "squeezenet", "weights": "w.pt", "pooling": "l2"},
     ]
 )
 

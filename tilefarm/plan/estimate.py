@@ -10,7 +10,7 @@ from tilefarm.plan.build import LevelPlan, RenderPlan
 from tilefarm.plan.halo import receptive_field
 from tilefarm.plan.layers import content_layers, deepest_of, layers_of, style_layers
 from tilefarm.spec.model import Job
-from tilefarm.spec.networks import Convolution, Pooling, stages_to
+from tilefarm.spec.networks import Fire, Pooling, Stage, convolutions_of, stages_to
 from tilefarm.spec.regions import is_masked, regions_of
 
 _FLOAT = 4
@@ -82,8 +82,8 @@ def content_bytes(job: Job, level: LevelPlan, low_precision: bool) -> int:
     wanted = {name for name, _ in content_layers(job)}
     values = sum(
         stage.channels_out * share
-        for stage, share in _convolutions(job.network.name, deepest_of(job))
-        if stage.output in wanted
+        for stage, share in _stages(job.network.name, deepest_of(job))
+        if not isinstance(stage, Pooling) and stage.output in wanted
     )
     per_pixel = values * item + region_bytes(job)
     return round(per_pixel * max(piece.core.size.pixels for piece in level.pieces))
@@ -100,8 +100,9 @@ def region_bytes(job: Job) -> float:
 def evaluation_flop(network: str, deepest: str) -> float:
     """Operations per pixel of one forward and backward pass: two per multiply-add, twice the forward's."""
     forward = sum(
-        2 * 9 * stage.channels_in * stage.channels_out * share
-        for stage, share in _convolutions(network, deepest)
+        2 * part.kernel**2 * part.channels_in * part.channels_out * share
+        for stage, share in _stages(network, deepest)
+        for part in convolutions_of(stage)
     )
     return 2 * forward
 
@@ -128,38 +129,39 @@ def piece_bytes(job: Job, item: int) -> float:
 def kept_bytes(job: Job, item: int) -> float:
     """Bytes per pixel that a forward pass keeps for the backward pass.
 
-    Every rectified convolution, and every pooling; a layer before a max pooling only where the objective
-    looks at it, since the pooling remembers the positions.
+    Every rectified convolution or fire module with what it squeezes, and every pooling; a layer before a
+    max pooling only where the objective looks at it, since the pooling remembers the positions.
     """
     wanted, by_position = layers_of(job), job.network.pooling == "max"
-    kept, channels, share = 0.0, 0, 1.0
-    used = stages_to(job.network.name, deepest_of(job))
-    for stage, following in zip(used, (*used[1:], None), strict=True):
-        if isinstance(stage, Convolution):
-            channels = stage.channels_out
-            if stage.output in wanted or not (by_position and isinstance(following, Pooling)):
-                kept += channels * share * item
-        else:
-            share /= 4
+    kept, channels = 0.0, 0
+    used = tuple(_stages(job.network.name, deepest_of(job)))
+    for (stage, share), (following, _) in zip(used, (*used[1:], (None, 0.0)), strict=True):
+        if isinstance(stage, Pooling):
             kept += channels * share * (item + (_POOL_INDEX if by_position else 0))
+            continue
+        channels = stage.channels_out
+        if isinstance(stage, Fire):
+            kept += stage.squeeze.channels_out * share * item
+        if stage.output in wanted or not (by_position and isinstance(following, Pooling)):
+            kept += channels * share * item
     return kept
 
 
 def _largest(job: Job) -> float:
     """Values per pixel of the largest layer."""
     return max(
-        stage.channels_out * share for stage, share in _convolutions(job.network.name, deepest_of(job))
+        stage.channels_out * share
+        for stage, share in _stages(job.network.name, deepest_of(job))
+        if not isinstance(stage, Pooling)
     )
 
 
-def _convolutions(network: str, deepest: str) -> Iterator[tuple[Convolution, float]]:
-    """The convolutions up to a layer, each with its positions per pixel of the picture."""
+def _stages(network: str, deepest: str) -> Iterator[tuple[Stage, float]]:
+    """The stages up to a layer, each with its positions per pixel of the picture."""
     share = 1.0
     for stage in stages_to(network, deepest):
-        if isinstance(stage, Convolution):
-            yield stage, share
-        else:
-            share /= 4
+        share /= stage.window.stride**2
+        yield stage, share
 
 
 def disk_bytes(job: Job, plan: RenderPlan) -> int:

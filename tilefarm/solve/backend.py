@@ -97,6 +97,7 @@ def make_network(settings: SolverSettings, weights: Weights, device: str) -> Fea
         weights,
         layers,
         pooling=settings.pooling,
+        padding=settings.padding,
         dtype=DTYPES[settings.precision],
         device=device,
     )

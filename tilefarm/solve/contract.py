@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilefarm.geometry import Box
+from tilefarm.spec.networks import PaddingName, PoolingName
 from tilefarm.spec.optimizer import OptimizerName
 
 Picture = NDArray[np.float32]
@@ -54,7 +55,7 @@ class SolverSettings:
     """Everything about a run that a worker must know once: the network and the objective's weights."""
 
     network: str
-    pooling: Literal["max", "average"]
+    pooling: PoolingName
     precision: Precision
     content_layers: LayerWeights
     style_layers: LayerWeights
@@ -77,6 +78,8 @@ class SolverSettings:
     grey: bool = False
     """Whether the brightness alone is painted: pictures have three equal channels, and the gradient is
     projected on such pictures."""
+    padding: PaddingName = "zeros"
+    """How the first convolution sees beyond the picture's edge."""
 
 
 @dataclass(frozen=True)

@@ -110,8 +110,12 @@ def core_shares(
     if regions is None:
         return {}
     pixels = torch.from_numpy(np.ascontiguousarray(regions, dtype=np.float32)).to(device)
-    inside = pixels[core.top : core.bottom, core.left : core.right].permute(2, 0, 1).unsqueeze(0)
-    return {layer: by_position(shares_at(inside, network, layer)) for layer in layers}
+    crop = pixels.permute(2, 0, 1).unsqueeze(0)
+    found = {}
+    for layer in layers:
+        stride = receptive_field(network, layer).stride
+        found[layer] = by_position(core_slice(shares_at(crop, network, layer), core, stride))
+    return found
 
 
 def layer_sums(rows: Tensor, shares: Tensor | None, unit: float) -> LayerSums:

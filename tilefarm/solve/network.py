@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
-from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tilefarm.errors import JobError
+from tilefarm.plan.halo import receptive_field
 from tilefarm.solve.contract import Preprocessing, Weights
-from tilefarm.solve.pooling import max_pool
-from tilefarm.spec.networks import Convolution, Pooling, deepest_layer, layer_names, stages_to
+from tilefarm.solve.stages import Convolved, Pooled, build, with_edge
+from tilefarm.spec.networks import (
+    Convolution,
+    PaddingName,
+    PoolingName,
+    deepest_layer,
+    layer_names,
+    stages_to,
+)
 
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 """Mean of the training pictures in 0..255, blue first (Simonyan and Zisserman's own Caffe models)."""
@@ -27,20 +33,12 @@ _FLOAT16_UNIT = 64.0
 relative to a feature's size down to 0.004."""
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """One convolution's parameters on the device."""
-
-    output: str
-    weight: Tensor
-    bias: Tensor
-
-
 class FeatureNetwork:
-    """VGG-16 or VGG-19 up to the deepest layer asked for, with frozen weights.
+    """VGG-16, VGG-19 or SqueezeNet 1.1 up to the deepest layer asked for, with frozen weights.
 
     Simonyan and Zisserman 2014, "Very deep convolutional networks for large-scale image
-    recognition". The weights are held channels-last in `dtype` and take no gradients.
+    recognition"; Iandola et al. 2016, "SqueezeNet". The weights are held channels-last in `dtype` and take
+    no gradients.
 
     A rectified network is positively homogeneous: with its input and its biases divided by a number all its
     features are. In float16 they are divided by `unit`, a power of two, so that none leaves the range.
@@ -52,11 +50,16 @@ class FeatureNetwork:
         weights: Weights,
         layers: Collection[str],
         *,
-        pooling: Literal["max", "average"] = "max",
+        pooling: PoolingName = "max",
+        padding: PaddingName = "zeros",
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> None:
-        """Builds only the stages that `layers` need. Raises ValueError for an unknown layer name."""
+        """Builds only the stages that `layers` need; `padding` is the first convolution's.
+
+        Raises ValueError for an unknown layer name, and for a `padding` other than zeros where the first
+        convolution has none.
+        """
         self.dtype = dtype
         self.device = torch.device(device)
         self.unit = _FLOAT16_UNIT if dtype == torch.float16 else 1.0
@@ -66,57 +69,67 @@ class FeatureNetwork:
         self._pooling = pooling
         self._check_names(layers, set(layer_names(network)))
         stages = stages_to(network, deepest_layer(network, set(layers))) if layers else ()
-        self._stages = tuple(
-            self._layer(stage, weights) if isinstance(stage, Convolution) else stage for stage in stages
-        )
+        self._stages = [
+            build(stage, lambda part: self._parameters(part, weights), pooling) for stage in stages
+        ]
+        self._edge: tuple[int, PaddingName] | None = None
+        if padding != "zeros" and layers:
+            self._see_beyond_the_edge(padding)
         self._pooled = {
             stage.output
             for stage, following in pairwise(self._stages)
-            if isinstance(stage, _Layer) and isinstance(following, Pooling)
+            if not isinstance(stage, Pooled) and isinstance(following, Pooled)
         }
-        self._built = {stage.output for stage in self._stages if isinstance(stage, _Layer)}
+        self._built = {stage.output for stage in self._stages if not isinstance(stage, Pooled)}
 
     def features(self, picture: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
         """The rectified outputs of `layers` for a batch of pictures, in units of `unit`.
 
         `picture` is (B, 3, H, W), RGB, 0..1, float32 (or float64 for a float64 network). Each result is
-        (B, channels, H // s, W // s) in the network's dtype, s being the layer's stride. Only the
-        stages up to the deepest of `layers` are computed. Raises ValueError for a layer that was not
-        built and JobError for a picture in which a pooling would leave nothing.
+        (B, channels, h, w) in the network's dtype, h and w being the `positions` of the layer's
+        `ReceptiveField`. Only the stages up to the deepest of `layers` are computed. Raises ValueError for a
+        layer that was not built and JobError for a picture that is too small for one.
         """
         self._check_names(layers, self._built)
+        self._check_large_enough(layers, picture)
         missing = set(layers)
         found: dict[str, Tensor] = {}
         x = preprocess(picture, self._preprocessing) / self.unit
+        if self._edge is not None and missing:
+            x = with_edge(x, *self._edge)
         x = in_parts(x, self.dtype).contiguous(memory_format=torch.channels_last)
         for stage in self._stages:
             if not missing:
                 break
-            if isinstance(stage, Pooling):
-                self._check_poolable(x, picture)
-                # Rectified already or not: the largest of rectified values is the largest, rectified.
-                x = max_pool(x).relu_() if self._pooling == "max" else F.avg_pool2d(x, 2)
+            x = stage(x)
+            if isinstance(stage, Pooled):
                 continue
-            x = F.conv2d(x, stage.weight, stage.bias, padding=1)
             if self._pooling == "max" and stage.output in self._pooled - missing:
                 continue  # the pooling rectifies a quarter of the values, and these need not be kept
-            # In place is safe: a convolution's output is new, and its backward pass does not need it.
+            # In place is safe: a stage's output is new, and its backward pass does not need it.
             x = x.relu_()
             if stage.output in missing:
                 found[stage.output] = x
                 missing.remove(stage.output)
         return found
 
-    def _layer(self, convolution: Convolution, weights: Weights) -> _Layer:
+    def _parameters(self, convolution: Convolution, weights: Weights) -> tuple[Tensor, Tensor]:
         weight = torch.from_numpy(weights.arrays[f"{convolution.name}.weight"])
         if convolution.channels_in == CHANNELS:
             weight = weight.repeat(1, parts_of(self.dtype), 1, 1)
         bias = torch.from_numpy(weights.arrays[f"{convolution.name}.bias"])
-        return _Layer(
-            convolution.output,
+        return (
             weight.to(self.device, self.dtype, memory_format=torch.channels_last, copy=True),
             (bias / self.unit).to(self.device, self.dtype),
         )
+
+    def _see_beyond_the_edge(self, padding: PaddingName) -> None:
+        """The picture gets the first convolution's padding, and the convolution none."""
+        first = self._stages[0]
+        if not isinstance(first, Convolved) or first.padding == 0:
+            raise ValueError(f"the first convolution of {self._network} has no padding, got {padding}")
+        self._edge = (first.padding, padding)
+        self._stages[0] = replace(first, padding=0)
 
     def _check_names(self, layers: Collection[str], known: set[str]) -> None:
         unknown = sorted(set(layers) - known)
@@ -125,14 +138,15 @@ class FeatureNetwork:
                 f"this {self._network} has no layer {', '.join(unknown)}; it has {sorted(known)}"
             )
 
-    @staticmethod
-    def _check_poolable(x: Tensor, picture: Tensor) -> None:
-        if min(x.shape[2:]) < 2:
-            height, width = picture.shape[2:]
-            raise JobError(
-                f"a picture must be at least 16x16 pixels for the deepest layers, got {width}x{height}: "
-                "make the output larger or use shallower layers"
-            )
+    def _check_large_enough(self, layers: Collection[str], picture: Tensor) -> None:
+        height, width = picture.shape[2:]
+        for name in layers:
+            smallest = receptive_field(self._network, name).smallest
+            if min(height, width) < smallest:
+                raise JobError(
+                    f"a picture must be at least {smallest}x{smallest} pixels for {name}, got "
+                    f"{width}x{height}: make the output larger or use shallower layers"
+                )
 
 
 def preprocess(picture: Tensor, preprocessing: Preprocessing) -> Tensor:

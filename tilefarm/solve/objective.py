@@ -32,8 +32,10 @@ def active(layers: LayerWeights) -> dict[str, float]:
 
 def shares_at(regions: Tensor, network: str, layer: str) -> Tensor:
     """Shares of regions (B, R, h, w) at a layer's positions: the mean over each position's own cell."""
-    stride = receptive_field(network, layer).stride
-    return torch.nn.functional.avg_pool2d(regions, stride) if stride > 1 else regions
+    field = receptive_field(network, layer)
+    height, width = (field.positions(length) for length in regions.shape[2:])
+    pooled = torch.nn.functional.avg_pool2d(regions, field.stride) if field.stride > 1 else regions
+    return pooled[:, :, :height, :width]
 
 
 @dataclass(frozen=True)

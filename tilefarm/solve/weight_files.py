@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from tilefarm.errors import JobError
 from tilefarm.solve.contract import Preprocessing
-from tilefarm.spec.networks import Convolution, stages
+from tilefarm.spec.networks import NETWORK_NAMES, convolutions
 
 Naming = Literal["features", "conv"]
 
@@ -27,7 +27,7 @@ class WeightFile:
 
     arrays: dict[str, NDArray[np.generic]]
     naming: Naming
-    """How the file named them: features.0.weight or conv1_1.weight."""
+    """How the file named them: features.0.weight, or conv1_1.weight (conv1.weight for SqueezeNet)."""
     preprocessing: Preprocessing | None
     """What the file's metadata says, if anything."""
 
@@ -35,8 +35,8 @@ class WeightFile:
 def read_weight_file(path: Path, network: str) -> WeightFile:
     """The parameters of `network` in the file; those that it lacks are absent, others are left unread.
 
-    Raises JobError for a file that is missing, is no weights file, carries code, or has neither
-    naming.
+    Raises JobError for a file that is missing, is no weights file, carries code, has neither naming, or
+    holds another network.
     """
     if path.suffix.lower() not in _SUFFIXES:
         raise JobError(
@@ -54,7 +54,7 @@ def _read_safetensors(path: Path, network: str) -> WeightFile:
     try:
         with safe_open(path, framework="numpy") as file:
             found, metadata = set(file.keys()), file.metadata() or {}
-            naming = _naming(found, path)
+            naming = _naming(found, network, path)
             arrays = _renamed(network, naming, found, file.get_tensor)
     except (SafetensorError, OSError, TypeError) as error:  # TypeError: a dtype that numpy lacks
         raise JobError(_unreadable(path, first_line(error))) from error
@@ -79,33 +79,45 @@ def _read_torch(path: Path, network: str) -> WeightFile:
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise JobError(f"the weights file {path} must hold a state_dict, a mapping of names to tensors")
     found = {str(name) for name in state}
-    naming = _naming(found, path)
+    naming = _naming(found, network, path)
     return WeightFile(_renamed(network, naming, found, lambda name: state[name].numpy()), naming, None)
 
 
-def _naming(found: set[str], path: Path) -> Naming:
-    if "conv1_1.weight" in found:
-        return "conv"
-    if "features.0.weight" in found:
-        return "features"
+def _naming(found: set[str], network: str, path: Path) -> Naming:
+    """How the file names its parameters; JobError where they are complete for another network alone."""
+    for naming in get_args(Naming):
+        complete = [each for each in NETWORK_NAMES if found.issuperset(_their_names(each, naming).values())]
+        # A file of VGG-19 holds all names of VGG-16 too where they tell the blocks: the last one counts.
+        if complete and complete[-1] != network:
+            raise JobError(
+                f"the weights file {path} holds {complete[-1]}, and network.name is {network}: "
+                f"set network.name to {complete[-1]}, or give a file of {network}"
+            )
+        first = next(iter(_their_names(network, naming).values()))
+        if complete or first in found:
+            return cast(Naming, naming)
     shown = ", ".join(sorted(found)[:3]) or "nothing"
+    ours, theirs = (next(iter(_their_names(network, naming).values())) for naming in ("conv", "features"))
     raise JobError(
-        f"the parameters in the weights file {path} must be called features.0.weight ... or "
-        f"conv1_1.weight ..., got {shown}: rename them"
+        f"the parameters in the weights file {path} must be called {theirs} ... or {ours} ..., "
+        f"got {shown}: rename them"
     )
+
+
+def _their_names(network: str, naming: Naming) -> dict[str, str]:
+    """Our name of every parameter of a network, with the file's."""
+    return {
+        f"{part.name}.{kind}": f"{part.name if naming == 'conv' else part.torchvision_name}.{kind}"
+        for part in convolutions(network)
+        for kind in ("weight", "bias")
+    }
 
 
 def _renamed(
     network: str, naming: Naming, found: Iterable[str], read: Callable[[str], NDArray[np.generic]]
 ) -> dict[str, NDArray[np.generic]]:
-    theirs: dict[str, str] = {}
-    for stage in stages(network):
-        if isinstance(stage, Convolution):
-            prefix = stage.name if naming == "conv" else f"features.{stage.torchvision_index}"
-            for kind in ("weight", "bias"):
-                theirs[f"{stage.name}.{kind}"] = f"{prefix}.{kind}"
     present = set(found)
-    return {ours: read(name) for ours, name in theirs.items() if name in present}
+    return {ours: read(name) for ours, name in _their_names(network, naming).items() if name in present}
 
 
 def _stated_preprocessing(metadata: dict[str, str], path: Path) -> Preprocessing | None:

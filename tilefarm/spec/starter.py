@@ -78,11 +78,15 @@ method: exact                # The whole picture at once, evaluated piece by pie
                              # feathered: overlapping tiles, each painted alone, that are blended softly.
 
 network:
-  name: vgg19                # The network that looks at both pictures. vgg16 sees a little coarser.
-  weights: bundled           # bundled needs no download (vgg19 only). torchvision fetches some 550 MB.
+  name: vgg19                # The network that looks at both pictures. vgg16 sees a little coarser;
+                             # squeezenet is quick and rough (leave out the layers below, or name its own:
+                             # tilefarm doctor --layers lists them).
+  weights: bundled           # bundled needs no download (vgg19 only). torchvision fetches some 550 MB
+                             # (5 MB for squeezenet).
                              # Or a file of your own: .safetensors, .pth or .pt.
   # preprocessing: caffe     # Only for a file of your own: caffe or torchvision, what it was trained with.
-  pooling: max               # average gives smoother, calmer strokes.
+  pooling: max               # average gives smoother, calmer strokes; l2 lies between them.
+  padding: zeros             # What lies beyond the edge: zeros (grey), replicate or reflect.
 
 objective:
   content_weight: 1.0        # More keeps closer to the photograph, less gives the painting more freedom.

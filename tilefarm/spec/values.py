@@ -21,6 +21,7 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:(0|[1-9][0-9]{0,2}))?")
 _MEMORY = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]i?B)", re.IGNORECASE)
 _POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
 _LONGEST_QUOTE = 60
+_DIGITS = re.compile(r"\d{1,9}")
 
 
 def found(value: object) -> str:
@@ -161,8 +162,12 @@ def _layer_weights(value: Any) -> tuple[tuple[str, float], ...]:
         raise ValueError(f"must name 1 to {MOST_LAYERS} layers, got {len(weights)}")
     if not any(weights.values()):
         raise ValueError("must have a layer whose weight is not 0, got only zeros")
-    # Block and number are single digits, so that the order of the names is the network's order.
-    return tuple(sorted(weights.items()))
+    return tuple(sorted(weights.items(), key=_depth))
+
+
+def _depth(layer: tuple[str, float]) -> tuple[list[int], str]:
+    """The numbers in a layer's name are its place in the network: relu1_1, relu2_1; relu1, fire2."""
+    return [int(digits) for digits in _DIGITS.findall(layer[0])], layer[0]
 
 
 LayerWeights = Annotated[
