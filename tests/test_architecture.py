@@ -53,6 +53,7 @@ ORDER = (
     "doctor",
     "report",
     "submission",
+    "commands",
     "cli",
 )
 """Folders and top-level modules; each may import its own and those before it."""

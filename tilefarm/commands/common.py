@@ -1,0 +1,67 @@
+"""What the commands share: options, and how mistakes and records reach the user."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tilefarm.errors import JobError, StoppedError, TilefarmError
+
+
+class ExecutorKind(str, Enum):
+    """Where tiles are solved."""
+
+    ray = "ray"
+    local = "local"
+
+
+Runs = Annotated[list[Path], typer.Argument(help="Run folders.", show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the job, for example tiles.size=256."),
+]
+RunDirOption = Annotated[
+    Path | None,
+    typer.Option("--run-dir", help="Where run folders are kept; default: 'runs' beside the job file."),
+]
+Address = Annotated[
+    str | None, typer.Option(help="A running Ray cluster, HOST:PORT or auto; default: this machine alone.")
+]
+ExecutorOption = Annotated[ExecutorKind, typer.Option("--executor", help="ray, or local: without Ray.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """A user's mistake becomes its sentences and its exit code."""
+    try:
+        yield
+    except TilefarmError as error:
+        tell(error)
+        raise typer.Exit(error.exit_code) from None
+
+
+def tell(error: TilefarmError) -> None:
+    """Say an error's sentences on standard error."""
+    problems = error.problems if isinstance(error, JobError) else (str(error),)
+    prefix = "" if isinstance(error, StoppedError) else "error: "
+    for problem in problems:
+        typer.echo(f"{prefix}{problem}", err=True)
+
+
+def fail(sentence: str, code: int) -> None:
+    """Say one sentence and end with an exit code."""
+    typer.echo(f"error: {sentence}", err=True)
+    raise typer.Exit(code)
+
+
+def print_json(record: Any) -> None:
+    """A record on standard output."""
+    sys.stdout.write(json.dumps(record, indent=2) + "\n")

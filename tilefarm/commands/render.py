@@ -1,0 +1,74 @@
+"""The commands that paint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tilefarm.commands.common import (
+    Address,
+    ExecutorKind,
+    ExecutorOption,
+    Json,
+    RunDirOption,
+    Runs,
+    Set,
+    fail,
+    print_json,
+    tell,
+)
+from tilefarm.execute.open import ExecutorChoice
+
+if TYPE_CHECKING:
+    from tilefarm.batch import Group
+    from tilefarm.submission import Load
+
+Jobs = Annotated[list[Path], typer.Argument(help="Job files, or folders of them.", show_default=False)]
+
+
+def submit(
+    jobs: Jobs,
+    overrides: Set = None,
+    run_dir: RunDirOption = None,
+    address: Address = None,
+    executor: ExecutorOption = ExecutorKind.ray,
+    as_json: Json = False,
+) -> None:
+    """Render jobs, sweeps and folders of jobs, one after the other. The same again goes on where it was."""
+
+    from tilefarm.batch import load_group
+
+    def load(path: Path) -> Group:
+        return load_group(path, overrides or (), run_dir)
+
+    _render_all(jobs, load, _choice(executor, address), as_json)
+
+
+def resume(
+    runs: Runs,
+    address: Address = None,
+    executor: ExecutorOption = ExecutorKind.ray,
+    as_json: Json = False,
+) -> None:
+    """Go on with interrupted runs."""
+    from tilefarm.batch import load_resumed
+
+    _render_all(runs, load_resumed, _choice(executor, address), as_json)
+
+
+def _choice(executor: ExecutorKind, address: str | None) -> ExecutorChoice:
+    if executor is ExecutorKind.local and address is not None:
+        fail("--address names a Ray cluster and --executor local uses none; leave one of them out", 2)
+    return ExecutorChoice(executor.value, address)
+
+
+def _render_all(paths: list[Path], load: Load, choice: ExecutorChoice, as_json: bool) -> None:
+    from tilefarm.submission import render_all
+
+    records, code = render_all(paths, load, choice, tell)
+    if as_json:
+        print_json(records)
+    if code:
+        raise typer.Exit(code)
