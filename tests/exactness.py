@@ -9,18 +9,10 @@ from numpy.typing import NDArray
 
 from tilefarm.geometry import Box
 from tilefarm.plan.halo import Piece
-from tilefarm.solve.contract import (
-    LevelTargets,
-    PieceGradient,
-    PieceSums,
-    PieceTask,
-    Preprocessing,
-    RegionMoments,
-    SolverSettings,
-    Weights,
-)
+from tilefarm.solve.contract import LevelTargets, Preprocessing, RegionMoments, SolverSettings, Weights
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.pieces import PieceSolver
+from tilefarm.solve.tasks import PieceGradient, PieceSums, PieceTask
 from tilefarm.solve.whole import WholeObjective, WholeSums
 from tilefarm.spec.networks import Convolution, deepest_layer, stages_to
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilefarm.solve.contract import Derivatives, LayerSums, RegionMoments
+from tilefarm.solve.contract import RegionMoments
+from tilefarm.solve.tasks import Derivatives, LayerSums
 
 Matrices = Mapping[str, NDArray[Any]]
 """Per layer, shape (channels, channels)."""

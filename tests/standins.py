@@ -25,20 +25,17 @@ from tilefarm.execute.open import ExecutorChoice
 from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Batch, Keep, Progress, Worker, WorkerInfo
 from tilefarm.image.preview import encode_snapshot
-from tilefarm.solve.contract import (
+from tilefarm.solve.contract import LevelTargets, Losses, SolverSettings, Weights
+from tilefarm.solve.tasks import (
     Derivatives,
     LayerSums,
-    LevelTargets,
-    Losses,
     Measurement,
     MeasureTask,
     PieceGradient,
     PieceSums,
     PieceTask,
-    SolverSettings,
     TileSolution,
     TileTask,
-    Weights,
 )
 from tilefarm.spec.load import load_job
 

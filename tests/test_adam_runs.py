@@ -22,7 +22,8 @@ from tilefarm.plan.build import LevelPlan
 from tilefarm.plan.grid import Grid
 from tilefarm.prepare import prepare
 from tilefarm.rundir.layout import RunDir
-from tilefarm.solve.contract import AdamMoments, LevelTargets, SolverSettings, TileSolution
+from tilefarm.solve.contract import LevelTargets, SolverSettings
+from tilefarm.solve.tasks import AdamMoments, TileSolution
 from tilefarm.spec.load import load_job
 
 LOCAL = ExecutorChoice("local")

@@ -29,7 +29,8 @@ from tilefarm.execute.protocol import Batch, BatchDone, WorkerInfo
 from tilefarm.rundir.layout import RunDir, RunLock
 from tilefarm.rundir.state import RunState
 from tilefarm.rundir.summary import summarize, write_summary
-from tilefarm.solve.contract import Losses, Measurement, TileSolution, Weights
+from tilefarm.solve.contract import Losses, Weights
+from tilefarm.solve.tasks import Measurement, TileSolution
 from tilefarm.spec.load import load_job
 
 LARGE = ("--set", "output.width=6000", "--set", "method=feathered")

@@ -32,7 +32,8 @@ from tilefarm.execute.protocol import Batch
 from tilefarm.plan.grid import Grid
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.summary import read_summary
-from tilefarm.solve.contract import LevelTargets, SolverSettings, TileSolution
+from tilefarm.solve.contract import LevelTargets, SolverSettings
+from tilefarm.solve.tasks import TileSolution
 from tilefarm.spec.load import load_job
 
 LOCAL = ExecutorChoice("local")

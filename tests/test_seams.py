@@ -22,8 +22,8 @@ from tilefarm.plan.build import LevelPlan
 from tilefarm.plan.grid import BORDER, Grid
 from tilefarm.plan.halo import ReceptiveField, receptive_field
 from tilefarm.prepare import prepare
-from tilefarm.solve.contract import Derivatives, MissingState, PieceGradient, PieceTask
 from tilefarm.solve.pieces import PieceSolver
+from tilefarm.solve.tasks import Derivatives, MissingState, PieceGradient, PieceTask
 from tilefarm.spec.load import load_job
 
 PICTURE = Size(256, 192)

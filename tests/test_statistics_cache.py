@@ -15,7 +15,8 @@ from tests.standins import Mixer
 from tilefarm.execute.local import LocalExecutor
 from tilefarm.geometry import Size
 from tilefarm.plan.halo import ReceptiveField
-from tilefarm.solve.contract import Measurement, MeasureTask, SolverSettings
+from tilefarm.solve.contract import SolverSettings
+from tilefarm.solve.tasks import Measurement, MeasureTask
 from tilefarm.statistics_cache import Statistics, StatisticsCache, clear_cache
 from tilefarm.targets import Pieces, measure_sums
 

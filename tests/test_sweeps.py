@@ -28,14 +28,8 @@ from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.open import ExecutorChoice
 from tilefarm.execute.protocol import Batch
 from tilefarm.prepare import estimate, prepare
-from tilefarm.solve.contract import (
-    LevelTargets,
-    Measurement,
-    MeasureTask,
-    SolverSettings,
-    TileSolution,
-    Weights,
-)
+from tilefarm.solve.contract import LevelTargets, SolverSettings, Weights
+from tilefarm.solve.tasks import Measurement, MeasureTask, TileSolution
 from tilefarm.spec.sweep import load_jobs
 
 FEW = "method: feathered\npyramid: {smallest: 64}\ntiles: {size: 64, rounds: 1, drift_correction: false}\n"

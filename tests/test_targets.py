@@ -20,14 +20,8 @@ from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.worker import TileWorker
 from tilefarm.geometry import Size
 from tilefarm.plan.halo import ReceptiveField, receptive_field
-from tilefarm.solve.contract import (
-    LevelTargets,
-    Measurement,
-    MeasureTask,
-    RegionMoments,
-    SolverSettings,
-    Weights,
-)
+from tilefarm.solve.contract import LevelTargets, RegionMoments, SolverSettings, Weights
+from tilefarm.solve.tasks import Measurement, MeasureTask
 from tilefarm.solve.weights import load_weights
 from tilefarm.targets import (
     Pieces,

@@ -23,7 +23,8 @@ from tilefarm.image.resize import enlarge
 from tilefarm.image.window import copy_window, open_raw, raw_bytes, read_window
 from tilefarm.plan.build import LevelPlan, RenderPlan
 from tilefarm.rundir.layout import RunDir
-from tilefarm.solve.contract import AdamMoments, SolverSettings
+from tilefarm.solve.contract import SolverSettings
+from tilefarm.solve.tasks import AdamMoments
 
 MomentsCrc = tuple[int, int]
 """CRC-32 of the canvases of mean gradient and mean square."""

@@ -10,7 +10,8 @@ from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.protocol import Batch, Executor, WorkerInfo
 from tilefarm.prepare import Prepared
 from tilefarm.settings import choose, solver_settings
-from tilefarm.solve.contract import LevelTargets, Precision, RegionMoments, SolverSettings, TileTask
+from tilefarm.solve.contract import LevelTargets, Precision, RegionMoments, SolverSettings
+from tilefarm.solve.tasks import TileTask
 from tilefarm.solve.weights import load_weights
 from tilefarm.spec.networks import channels_of
 

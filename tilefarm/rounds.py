@@ -33,14 +33,8 @@ from tilefarm.rundir.journal import Journal, RoundDone, TileDone
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
 from tilefarm.snapshots import LevelSnapshots
-from tilefarm.solve.contract import (
-    AdamMoments,
-    LevelTargets,
-    Picture,
-    SolverSettings,
-    TileSolution,
-    TileTask,
-)
+from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings
+from tilefarm.solve.tasks import AdamMoments, TileSolution, TileTask
 from tilefarm.spec.regions import is_masked, regions_of
 from tilefarm.statistics_cache import StatisticsCache
 from tilefarm.targets import Pieces, measure_sums, picture_moments

@@ -17,7 +17,7 @@ from tilefarm.plan.build import LevelPlan
 from tilefarm.plan.frames import last_step, snapshot_steps
 from tilefarm.prepare import Prepared
 from tilefarm.rundir.layout import RunDir
-from tilefarm.solve.contract import Recording
+from tilefarm.solve.tasks import Recording
 
 
 class LevelSnapshots:

@@ -24,7 +24,8 @@ from tilefarm.errors import ResourceError
 from tilefarm.execute.protocol import Executor
 from tilefarm.files import replacing, telling_when_full
 from tilefarm.image.regions import RawRegions
-from tilefarm.solve.contract import LayerSums, SolverSettings
+from tilefarm.solve.contract import SolverSettings
+from tilefarm.solve.tasks import LayerSums
 from tilefarm.spec.fingerprint import file_sha256
 from tilefarm.targets import Pieces, measure_sums
 

@@ -24,7 +24,8 @@ from tilefarm.plan.halo import ReceptiveField, partition, receptive_field
 from tilefarm.plan.layers import deepest_of
 from tilefarm.plan.pyramid import MINIMUM_SIDE
 from tilefarm.prepare import Prepared
-from tilefarm.solve.contract import LayerSums, LevelTargets, MeasureTask, RegionMoments, SolverSettings
+from tilefarm.solve.contract import LevelTargets, RegionMoments, SolverSettings
+from tilefarm.solve.tasks import LayerSums, MeasureTask
 from tilefarm.spec.networks import channels_of
 
 

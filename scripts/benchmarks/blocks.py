@@ -17,10 +17,11 @@ from torch import Tensor
 
 from tilefarm.geometry import Box, Size
 from tilefarm.plan.halo import Piece, receptive_field
-from tilefarm.solve.contract import Derivatives, LevelTargets, Picture, SolverSettings
+from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings
 from tilefarm.solve.measure import by_position, core_slice, difference_sum, layer_sums
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active
+from tilefarm.solve.tasks import Derivatives
 from tilefarm.solve.whole import WholeObjective, WholeSums
 
 

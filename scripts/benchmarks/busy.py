@@ -8,19 +8,16 @@ import time
 import tilefarm
 from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Batch, Keep, Progress, Worker, WorkerInfo
-from tilefarm.solve.contract import (
+from tilefarm.solve.contract import LevelTargets, Losses, SolverSettings, Weights
+from tilefarm.solve.tasks import (
     Derivatives,
-    LevelTargets,
-    Losses,
     Measurement,
     MeasureTask,
     PieceGradient,
     PieceSums,
     PieceTask,
-    SolverSettings,
     TileSolution,
     TileTask,
-    Weights,
 )
 
 BUSY_SECONDS = 0.1

@@ -37,7 +37,8 @@ from tilefarm.rundir.event_log import EventLog
 from tilefarm.rundir.journal import Journal
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
-from tilefarm.solve.contract import LevelTargets, Precision, TileTask, Weights
+from tilefarm.solve.contract import LevelTargets, Precision, Weights
+from tilefarm.solve.tasks import TileTask
 from tilefarm.spec.model import Tiles
 
 STEPS = 4

@@ -11,17 +11,9 @@ import torch
 from tilefarm.execute.protocol import Batch
 from tilefarm.geometry import Box
 from tilefarm.solve.backend import make_network
-from tilefarm.solve.contract import (
-    LevelTargets,
-    Measurement,
-    MeasureTask,
-    Picture,
-    SolverSettings,
-    TileSolution,
-    TileTask,
-    Weights,
-)
+from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings, Weights
 from tilefarm.solve.measure import measure
+from tilefarm.solve.tasks import Measurement, MeasureTask, TileSolution, TileTask
 from tilefarm.solve.tile import solve_tiles
 from tilefarm.solve.weights import load_weights
 from tilefarm.targets import picture_moments

@@ -19,7 +19,8 @@ from tilefarm.execute import cluster
 from tilefarm.execute.dispatch import IN_FLIGHT
 from tilefarm.execute.farm import RayExecutor, _Actor
 from tilefarm.execute.protocol import Batch, Progress, Worker
-from tilefarm.solve.contract import LevelTargets, SolverSettings, TileSolution, TileTask, Weights
+from tilefarm.solve.contract import LevelTargets, SolverSettings, Weights
+from tilefarm.solve.tasks import TileSolution, TileTask
 
 DEADLINE_SECONDS = 60.0
 SETTINGS = default_settings("float32")

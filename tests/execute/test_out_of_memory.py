@@ -16,8 +16,8 @@ from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.protocol import Batch, Keep, Progress
 from tilefarm.execute.worker import TileWorker
 from tilefarm.geometry import Box
-from tilefarm.solve.contract import PieceTask, TileSolution
 from tilefarm.solve.network import FeatureNetwork
+from tilefarm.solve.tasks import PieceTask, TileSolution
 
 
 @pytest.fixture

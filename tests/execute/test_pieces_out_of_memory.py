@@ -18,8 +18,9 @@ from tilefarm.execute.protocol import Keep
 from tilefarm.execute.worker import TileWorker
 from tilefarm.geometry import Box, Size
 from tilefarm.plan.halo import partition, receptive_field
-from tilefarm.solve.contract import Losses, MissingState, PieceSums, PieceTask
+from tilefarm.solve.contract import Losses
 from tilefarm.solve.pieces import PieceSolver
+from tilefarm.solve.tasks import MissingState, PieceSums, PieceTask
 
 SIZE = Size(95, 63)
 

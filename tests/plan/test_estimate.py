@@ -35,8 +35,9 @@ from tilefarm.plan.estimate import (
 )
 from tilefarm.plan.layers import deepest_of
 from tilefarm.rundir.layout import RunDir
-from tilefarm.solve.contract import Losses, Measurement, TileSolution, Weights
+from tilefarm.solve.contract import Losses, Weights
 from tilefarm.solve.network import FeatureNetwork
+from tilefarm.solve.tasks import Measurement, TileSolution
 from tilefarm.solve.weights import make_weights
 from tilefarm.spec.model import Job, Style
 from tilefarm.spec.networks import convolutions

@@ -24,21 +24,12 @@ from tilefarm.plan.build import build_plan
 from tilefarm.plan.estimate import batch_bytes, content_bytes, graph_bytes
 from tilefarm.plan.halo import Piece, partition, receptive_field
 from tilefarm.solve.backend import make_network
-from tilefarm.solve.contract import (
-    LevelTargets,
-    Picture,
-    PieceTask,
-    Precision,
-    SolverSettings,
-    TileSolution,
-    TileTask,
-    Weights,
-    is_low,
-)
+from tilefarm.solve.contract import LevelTargets, Picture, Precision, SolverSettings, Weights, is_low
 from tilefarm.solve.measure import by_position, layer_sums
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import TileObjective
 from tilefarm.solve.pieces import PieceSolver
+from tilefarm.solve.tasks import PieceTask, TileSolution, TileTask
 from tilefarm.solve.tile import solve_tiles
 from tilefarm.spec.load import load_job
 from tilefarm.spec.networks import channels_of

@@ -12,16 +12,10 @@ from tests.moments import gram_slopes
 from tilefarm.geometry import Box, Size
 from tilefarm.plan.halo import ReceptiveField, partition, receptive_field
 from tilefarm.solve.backend import make_network
-from tilefarm.solve.contract import (
-    MissingState,
-    PieceGradient,
-    PieceSums,
-    PieceTask,
-    SolverSettings,
-    Weights,
-)
+from tilefarm.solve.contract import SolverSettings, Weights
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.pieces import PieceSolver
+from tilefarm.solve.tasks import MissingState, PieceGradient, PieceSums, PieceTask
 from tilefarm.spec.networks import deepest_layer
 
 SETTINGS = SolverSettings(

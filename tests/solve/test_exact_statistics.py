@@ -15,17 +15,10 @@ from tests.statistic_formulas import FORMULAS, Formula, gram
 from tilefarm.geometry import Box, Size
 from tilefarm.plan.halo import Piece, partition, receptive_field
 from tilefarm.solve.backend import make_network
-from tilefarm.solve.contract import (
-    LevelTargets,
-    PieceGradient,
-    PieceSums,
-    PieceTask,
-    RegionMoments,
-    SolverSettings,
-    Weights,
-)
+from tilefarm.solve.contract import LevelTargets, RegionMoments, SolverSettings, Weights
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.pieces import PieceSolver
+from tilefarm.solve.tasks import PieceGradient, PieceSums, PieceTask
 from tilefarm.solve.whole import WholeObjective, WholeSums
 
 STYLE = ("relu1_1", "relu2_1", "relu3_1")

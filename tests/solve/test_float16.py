@@ -23,20 +23,13 @@ from tilefarm.geometry import Box, Size
 from tilefarm.plan.halo import partition, receptive_field
 from tilefarm.solve import objective, pieces, scaling
 from tilefarm.solve.backend import make_network
-from tilefarm.solve.contract import (
-    LevelTargets,
-    MeasureTask,
-    PieceGradient,
-    PieceTask,
-    SolverSettings,
-    TileTask,
-    Weights,
-)
+from tilefarm.solve.contract import LevelTargets, SolverSettings, Weights
 from tilefarm.solve.measure import measure
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import TileObjective
 from tilefarm.solve.pieces import PieceSolver
 from tilefarm.solve.scaling import left_range, seed_scale
+from tilefarm.solve.tasks import MeasureTask, PieceGradient, PieceTask, TileTask
 from tilefarm.solve.tile import solve_tiles
 from tilefarm.spec.networks import Convolution, stages_to
 

@@ -15,9 +15,7 @@ from tilefarm.events import Event, RoundFinished, RunStarted
 from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.open import ExecutorChoice
 from tilefarm.execute.worker import TileWorker
-from tilefarm.solve.contract import (
-    Weights,
-)
+from tilefarm.solve.contract import Weights
 from tilefarm.spec.load import load_job
 
 

@@ -11,18 +11,11 @@ import torch
 
 from tests.moments import gram_slopes, gram_styles
 from tilefarm.geometry import Box
-from tilefarm.solve.contract import (
-    LevelTargets,
-    Picture,
-    PieceGradient,
-    PieceTask,
-    SolverSettings,
-    TileTask,
-    Weights,
-)
+from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings, Weights
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import TileObjective
 from tilefarm.solve.pieces import PieceSolver
+from tilefarm.solve.tasks import PieceGradient, PieceTask, TileTask
 from tilefarm.solve.tile import solve_tiles
 
 MakePicture = Callable[[int, int, int], Picture]

@@ -7,9 +7,10 @@ import pytest
 
 from tilefarm.geometry import Box
 from tilefarm.solve.backend import make_network
-from tilefarm.solve.contract import Measurement, MeasureTask, Picture, SolverSettings, Weights
+from tilefarm.solve.contract import Picture, SolverSettings, Weights
 from tilefarm.solve.measure import measure
 from tilefarm.solve.network import FeatureNetwork
+from tilefarm.solve.tasks import Measurement, MeasureTask
 
 Settings = Callable[..., SolverSettings]
 

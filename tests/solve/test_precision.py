@@ -16,9 +16,10 @@ from PIL import Image
 
 from tests.exactness import targets_of
 from tilefarm.solve.backend import make_network
-from tilefarm.solve.contract import Picture, SolverSettings, TileTask, Weights
+from tilefarm.solve.contract import Picture, SolverSettings, Weights
 from tilefarm.solve.network import in_parts
 from tilefarm.solve.objective import TileObjective
+from tilefarm.solve.tasks import TileTask
 from tilefarm.solve.tile import solve_tiles
 
 STEPS = 100

@@ -14,18 +14,11 @@ from PIL import Image
 
 from tilefarm.geometry import Box
 from tilefarm.solve.backend import make_network
-from tilefarm.solve.contract import (
-    LevelTargets,
-    MeasureTask,
-    Picture,
-    Recording,
-    SolverSettings,
-    TileTask,
-    Weights,
-)
+from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings, Weights
 from tilefarm.solve.measure import measure
 from tilefarm.solve.objective import BatchLosses
 from tilefarm.solve.recorder import Recorder
+from tilefarm.solve.tasks import MeasureTask, Recording, TileTask
 from tilefarm.solve.tile import solve_tiles
 from tilefarm.targets import picture_moments
 

@@ -10,8 +10,9 @@ import torch
 from tilefarm.errors import TilefarmError
 from tilefarm.geometry import Box
 from tilefarm.solve.backend import make_network
-from tilefarm.solve.contract import LevelTargets, MeasureTask, Picture, SolverSettings, TileTask, Weights
+from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings, Weights
 from tilefarm.solve.measure import measure
+from tilefarm.solve.tasks import MeasureTask, TileTask
 from tilefarm.solve.tile import solve_tiles
 from tilefarm.targets import picture_moments
 

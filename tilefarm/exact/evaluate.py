@@ -13,16 +13,8 @@ from tilefarm.geometry import Box, Size
 from tilefarm.image.regions import RawRegions
 from tilefarm.image.window import open_raw, raw_bytes, read_window
 from tilefarm.plan.halo import Piece
-from tilefarm.solve.contract import (
-    OVERALL_SCALE,
-    TV_SCALE,
-    Derivatives,
-    LevelTargets,
-    Losses,
-    MissingState,
-    PieceTask,
-    SolverSettings,
-)
+from tilefarm.solve.contract import OVERALL_SCALE, TV_SCALE, LevelTargets, Losses, SolverSettings
+from tilefarm.solve.tasks import Derivatives, MissingState, PieceTask
 from tilefarm.solve.whole import WholeObjective, WholeSums
 
 

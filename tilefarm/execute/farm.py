@@ -20,18 +20,16 @@ from tilefarm.execute.dispatch import IN_FLIGHT, Dispatcher, last_line
 from tilefarm.execute.order import in_order
 from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Batch, BatchDone, Keep, Progress, Worker, WorkerInfo
-from tilefarm.solve.contract import (
+from tilefarm.solve.contract import LevelTargets, SolverSettings, Weights
+from tilefarm.solve.tasks import (
     Derivatives,
-    LevelTargets,
     Measurement,
     MeasureTask,
     MissingState,
     PieceGradient,
     PieceSums,
     PieceTask,
-    SolverSettings,
     TileSolution,
-    Weights,
 )
 
 READY_SECONDS = 180.0

@@ -9,16 +9,15 @@ from typing import TypeVar
 
 from tilefarm.errors import ResourceError, StoppedError, TileFailedError, TilefarmError
 from tilefarm.execute.protocol import MAX_ATTEMPTS, Batch, BatchDone, Keep, Progress, Worker, WorkerInfo
-from tilefarm.solve.contract import (
+from tilefarm.solve.contract import LevelTargets, SolverSettings
+from tilefarm.solve.tasks import (
     Derivatives,
-    LevelTargets,
     Measurement,
     MeasureTask,
     MissingState,
     PieceGradient,
     PieceSums,
     PieceTask,
-    SolverSettings,
 )
 
 _Result = TypeVar("_Result")

@@ -6,17 +6,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from tilefarm.solve.contract import (
+from tilefarm.solve.contract import LevelTargets, Precision, SolverSettings
+from tilefarm.solve.tasks import (
     Derivatives,
-    LevelTargets,
     Measurement,
     MeasureTask,
     MissingState,
     PieceGradient,
     PieceSums,
     PieceTask,
-    Precision,
-    SolverSettings,
     TileSolution,
     TileTask,
 )

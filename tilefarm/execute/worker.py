@@ -11,20 +11,18 @@ import tilefarm
 from tilefarm.execute.process import free_memory, peak_rss, total_memory
 from tilefarm.execute.protocol import Batch, Keep, Progress, WorkerInfo
 from tilefarm.solve.backend import fast_precision, make_network, resolve_device
-from tilefarm.solve.contract import (
+from tilefarm.solve.contract import LevelTargets, SolverSettings, Weights
+from tilefarm.solve.memory import MemoryAwareSolver
+from tilefarm.solve.tasks import (
     Derivatives,
-    LevelTargets,
     Measurement,
     MeasureTask,
     MissingState,
     PieceGradient,
     PieceSums,
     PieceTask,
-    SolverSettings,
     TileSolution,
-    Weights,
 )
-from tilefarm.solve.memory import MemoryAwareSolver
 
 
 class TileWorker:

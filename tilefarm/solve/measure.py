@@ -14,10 +14,11 @@ from torch import Tensor
 from tilefarm.errors import TilefarmError
 from tilefarm.geometry import Box
 from tilefarm.plan.halo import receptive_field
-from tilefarm.solve.contract import LayerSums, Measurement, MeasureTask, Regions, SolverSettings
+from tilefarm.solve.contract import Regions, SolverSettings
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active, shares_at
 from tilefarm.solve.sums import sum_per_tile
+from tilefarm.solve.tasks import LayerSums, Measurement, MeasureTask
 
 _POSITIONS_PER_BLOCK = 16384
 """Products are summed over so many positions in float32, then added in float64."""

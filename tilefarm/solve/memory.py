@@ -14,23 +14,21 @@ from typing import TypeVar
 import torch
 
 from tilefarm.errors import ResourceError
-from tilefarm.solve.contract import (
+from tilefarm.solve.contract import LevelTargets, SolverSettings, is_low
+from tilefarm.solve.measure import measure
+from tilefarm.solve.network import FeatureNetwork
+from tilefarm.solve.pieces import PieceSolver
+from tilefarm.solve.tasks import (
     Derivatives,
-    LevelTargets,
     Measurement,
     MeasureTask,
     MissingState,
     PieceGradient,
     PieceSums,
     PieceTask,
-    SolverSettings,
     TileSolution,
     TileTask,
-    is_low,
 )
-from tilefarm.solve.measure import measure
-from tilefarm.solve.network import FeatureNetwork
-from tilefarm.solve.pieces import PieceSolver
 from tilefarm.solve.tile import solve_tiles
 
 _GPU_SIGNS = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")

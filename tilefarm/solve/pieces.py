@@ -19,15 +19,7 @@ from torch import Tensor
 
 from tilefarm.geometry import Box
 from tilefarm.plan.halo import receptive_field
-from tilefarm.solve.contract import (
-    Derivatives,
-    MissingState,
-    Picture,
-    PieceGradient,
-    PieceSums,
-    PieceTask,
-    SolverSettings,
-)
+from tilefarm.solve.contract import Picture, SolverSettings
 from tilefarm.solve.measure import (
     by_position,
     check_core,
@@ -39,6 +31,7 @@ from tilefarm.solve.measure import (
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active, to_grey
 from tilefarm.solve.scaling import MOST_LOWERED, left_range, seed_scale
+from tilefarm.solve.tasks import Derivatives, MissingState, PieceGradient, PieceSums, PieceTask
 
 _POSITIONS_PER_BLOCK = 65536
 """Of a layer that are in memory in float32 at a time."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from tilefarm.solve.contract import Losses, Recording
+from tilefarm.solve.contract import Losses
 from tilefarm.solve.objective import BatchLosses
+from tilefarm.solve.tasks import Recording
 
 
 class Recorder:

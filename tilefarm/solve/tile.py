@@ -14,12 +14,13 @@ from torch import Tensor
 from tilefarm.errors import TilefarmError
 from tilefarm.solve.adam import Adam
 from tilefarm.solve.cg import ConjugateGradients
-from tilefarm.solve.contract import AdamMoments, LevelTargets, Picture, SolverSettings, TileSolution, TileTask
+from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings
 from tilefarm.solve.lbfgs import Lbfgs
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import BatchLosses, TileObjective, to_grey
 from tilefarm.solve.recorder import Recorder
 from tilefarm.solve.search import Method, Minimum, Search, Status, run
+from tilefarm.solve.tasks import AdamMoments, TileSolution, TileTask
 
 LARGEST_INCREASE = 2.0
 """A step that more than doubles a tile's loss went too far: early in a round the curvature is known

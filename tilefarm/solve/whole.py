@@ -16,16 +16,14 @@ from tilefarm.solve.contract import (
     CONTENT_SCALE,
     OVERALL_SCALE,
     TV_SCALE,
-    Derivatives,
-    LayerSums,
     LayerWeights,
     LevelTargets,
     Losses,
-    PieceSums,
     RegionMoments,
     SolverSettings,
 )
 from tilefarm.solve.statistics import Moments, comparison, squared_length
+from tilefarm.solve.tasks import Derivatives, LayerSums, PieceSums
 from tilefarm.spec.networks import channels_of
 
 SMALLEST_MEAN_SQUARE = 1e-8
