@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tests.statistic_formulas import FORMULAS, Formula, gram
 from tilefarm.solve.losses import moments, style_error
+from tilefarm.solve.measure import layer_sums
 from tilefarm.solve.statistics import STATISTICS, Drift, Moments, comparison, squared_length
 
 CASES = [*[(name, 0.0, formula) for name, formula in FORMULAS.items()], ("gram", -0.7, gram(-0.7))]
@@ -188,3 +189,36 @@ def test_moments_of_an_empty_region_are_zero() -> None:
     assert not found.mean[1, 2].any()
     assert areas[1, 2] == 0
     torch.testing.assert_close(areas.sum(1), torch.ones(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("regions", [None, 2])
+def test_bits_do_not_depend_on_the_number_of_threads(regions: int | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 64, 130, 170, generator=generator).contiguous(memory_format=torch.channels_last)
+    share = None if regions is None else torch.rand(1, regions, 130, 170, generator=generator)
+    styles = [of(features(seed, 300, 64)) for seed in (1, 2)[: regions or 1]]
+    known = Moments(*(torch.stack(parts).float() for parts in zip(*styles, strict=True)))
+    compare = comparison(tuple((name, 1.0) for name in STATISTICS), 0.5, known)
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        leaf = x.clone().requires_grad_()
+        error = style_error(leaf, compare, share, (1.0,) * (regions or 1))
+        found.append((error.detach(), *torch.autograd.grad(error.sum(), leaf)))
+    torch.set_num_threads(before)
+    for first, second in zip(*found, strict=True):
+        assert torch.equal(first, second)
+
+
+def test_sums_over_a_piece_are_those_of_float64() -> None:
+    rows = torch.rand(20_001, 64, generator=torch.Generator().manual_seed(0))
+    share = torch.rand(20_001, 2, generator=torch.Generator().manual_seed(1))
+    for shares in (None, share):
+        found = layer_sums(rows, shares, 2.0)
+        weights = torch.ones(20_001, 1) if shares is None else shares
+        for region, weight in enumerate(weights.double().unbind(1)):
+            wide = rows.double() * 2
+            assert found.weights[region] == pytest.approx(float(weight.sum()))
+            np.testing.assert_allclose(found.sums[region], (weight @ wide).numpy(), rtol=1e-5)
+            wanted = (wide * weight[:, None]).T @ wide
+            np.testing.assert_allclose(found.products[region], wanted.numpy(), rtol=1e-5)

@@ -135,13 +135,15 @@ def _region_sums(
     size = float(len(rows)) if weights is None else float(sum_per_tile(weights.double().unsqueeze(0)))
     total = torch.zeros(channels, dtype=torch.float64, device=rows.device)
     product = torch.zeros(1, channels, channels, dtype=torch.float64, device=rows.device)
+    ones = torch.ones(1, 1, _POSITIONS_PER_BLOCK, device=rows.device)
     for start in range(0, len(rows), _POSITIONS_PER_BLOCK):
         block = rows[start : start + _POSITIONS_PER_BLOCK]
         values = (block if block.dtype == torch.float64 else block.float()).unsqueeze(0)
         weighted = values
         if weights is not None:
             weighted = values * weights[start : start + _POSITIONS_PER_BLOCK].to(values.dtype)[None, :, None]
-        total += weighted[0].sum(0, dtype=torch.float64)
+        # A product with ones is several times faster than torch's sum over rows.
+        total += torch.bmm(ones[:, :, : len(block)].to(values.dtype), weighted)[0, 0]
         product += torch.bmm(weighted.transpose(1, 2), values)
     return size, total.cpu().numpy(), product[0].cpu().numpy()
 
