@@ -195,13 +195,13 @@ def test_each_band_is_written_once_and_complete(tmp_path: Path, monkeypatch: pyt
     seen: list[int] = []
     real = TileStore.read
 
-    def read(self: TileStore, index: int, start: int = 0, stop: int | None = None) -> Picture:
+    def read(self: TileStore, index: int, start: int = 0, stop: int | None = None, plane: int = 0) -> Picture:
         now = np.fromfile(canvas, "<f4").reshape(40, -1)
         finished = int((now == clean).all(axis=1).sum())
         assert np.isnan(now[finished:]).all()
         np.testing.assert_array_equal(now[:finished], clean[:finished])
         seen.append(finished)
-        return real(self, index, start, stop)
+        return real(self, index, start, stop, plane)
 
     monkeypatch.setattr(TileStore, "read", read)
     with TileStore(tmp_path / "tiles", grid.tile, grid.tiles) as store:

@@ -85,10 +85,12 @@ def test_iterates_and_means_are_those_of_torch(
     for ours, theirs in zip([*asked.points[1:], found.x], wanted, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
     (state,) = optimizer.state.values()
-    torch.testing.assert_close(method.mean, state["exp_avg"] / (1 - betas[0] ** 40), rtol=1e-3, atol=1e-5)
-    torch.testing.assert_close(
-        method.square, state["exp_avg_sq"] / (1 - betas[1] ** 40), rtol=1e-3, atol=1e-5
-    )
+    # Where the mean gradient changes its sign, it is known no better than the iterates.
+    for ours, theirs, beta in (
+        (method.mean, state["exp_avg"], betas[0]),
+        (method.square, state["exp_avg_sq"], betas[1]),
+    ):
+        torch.testing.assert_close(ours, theirs / (1 - beta**40), rtol=1e-3, atol=20 * tolerance)
     assert found.iterations == (40, 40, 40)
     assert (found.last < found.first).all()
 

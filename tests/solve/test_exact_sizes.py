@@ -126,13 +126,14 @@ RANDOM = drawn(seed=3)
 THIN = [
     Case(VGG19_MAX_5, 1001, 17, 256),
     Case(VGG19_MAX_5, 17, 1001, 256),
-    Case(VGG16_AVERAGE_5, 1001, 17, 128),
-    Case(VGG16_AVERAGE_5, 17, 1001, 128),
+    Case(VGG16_AVERAGE_5, 1003, 17, 128),
+    Case(VGG16_AVERAGE_5, 17, 1003, 128),
     Case(SQUEEZENET_MAX_9, 1001, 17, 256),
     Case(SQUEEZENET_MAX_9, 17, 1001, 256),
 ]
 """Two rows or columns at relu4_1 and one at relu5_1: the last of the 17 is dropped on the way.
-One at fire6: none is."""
+One at fire6: none is. (With the pictures of 1001x17, one of the VGG-16's features is 0 but for rounding, and
+its rectifier lets it through or not: an error of 5e-5, with a wider halo or other pictures 6e-7.)"""
 
 
 @pytest.fixture(scope="module")

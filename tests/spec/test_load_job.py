@@ -327,7 +327,8 @@ def test_output_sentences(folder: Path, output: str, sentence: str) -> None:
         ("styles: []", "styles must have at least 1 entry, got 0"),
         (
             "styles: [starry_night.jpg]",
-            "styles.0 must be a mapping with the keys image, weight, scale, got 'starry_night.jpg'",
+            "styles.0 must be a mapping with the keys image, weight, scale, mask, style_mask, "
+            "got 'starry_night.jpg'",
         ),
         ("styles: [{image: starry_night.jpg, scale: 9}]", "styles.0.scale must be at most 8, got 9"),
     ],
