@@ -12,7 +12,7 @@ from tilefarm.colouring import colour_content, colour_style, coloured
 from tilefarm.events import LevelBegan, LevelFinished, PiecesProgress
 from tilefarm.exact.level import paint_exact
 from tilefarm.files import checksum
-from tilefarm.geometry import Box, Size
+from tilefarm.geometry import Box
 from tilefarm.image.preview import write_preview
 from tilefarm.image.regions import write_regions
 from tilefarm.image.resize import enlarge, write_content
@@ -120,7 +120,12 @@ class LevelRun:
         tools, job = self._tools, self._tools.prepared.job
         field = receptive_field(job.network.name, deepest_of(job))
         content = Pieces.of(self._content, self._level.size, job.tiles.side, field)
-        styles = [self._style_pieces(number, picture) for number, picture in enumerate(pictures)]
+        styles = [
+            style_pieces(
+                tools.prepared, self._level, number, picture.path, tools.run.style_mask(self._index, number)
+            )
+            for number, picture in enumerate(pictures)
+        ]
         total = content.count + sum(pieces.count for pieces in styles)
         counter = itertools.count(1)
 
@@ -141,13 +146,6 @@ class LevelRun:
             return LevelTargets("", moments, squares)
         of_regions = [sum(weights[number] for number in region.styles) for region in regions]
         return LevelTargets("", moments, squares, region_weights(of_regions, shared.areas(self._level.size)))
-
-    def _style_pieces(self, number: int, picture: Raw) -> Pieces:
-        """A style picture cut for measuring, with the part of it that is looked at."""
-        tools, side = self._tools, self._tools.prepared.job.tiles.side
-        tile = Size(side, side) if self._level.pieces else self._level.grid.tile
-        mask = tools.run.style_mask(self._index, number)
-        return style_pieces(tools.prepared, number, picture.path, picture.size, tile, mask)
 
     def _rounds(self, numbers: range) -> None:
         tools, grid = self._tools, self._level.grid

@@ -20,6 +20,7 @@ from tilefarm.files import checksum, replacing, telling_when_full
 from tilefarm.geometry import Box, Size
 from tilefarm.image.regions import RawRegions, write_regions
 from tilefarm.image.window import open_raw, read_window
+from tilefarm.plan.build import LevelPlan
 from tilefarm.plan.halo import ReceptiveField, partition, receptive_field
 from tilefarm.plan.layers import deepest_of
 from tilefarm.plan.pyramid import MINIMUM_SIDE
@@ -84,18 +85,17 @@ class Pieces:
         )
 
 
-def style_pieces(
-    prepared: Prepared, number: int, path: Path, size: Size, tile: Size, mask_path: Path
-) -> Pieces:
-    """The raw style picture of a job at `path`, of `size`, cut for measuring; a mask on it is written.
+def style_pieces(prepared: Prepared, level: LevelPlan, number: int, path: Path, mask_path: Path) -> Pieces:
+    """The raw style picture of a job at `path`, of the level's size, cut for measuring.
 
-    `tile` is the window in the middle that `objective.style_target: crop` looks at.
+    A mask on it is written to `mask_path`. `objective.style_target: crop` looks at one tile in its middle.
     """
-    job, mask = prepared.job, prepared.masks.of_style(number)
+    job, size, mask = prepared.job, level.styles[number], prepared.masks.of_style(number)
     regions = None
     if mask is not None:
         regions = write_regions([mask], [Box.of(mask.size)], size, mask_path)
     if job.objective.style_target == "crop":
+        tile = Size(job.tiles.side, job.tiles.side) if level.pieces else level.grid.tile
         return Pieces.centred(path, size, tile, regions)
     field = receptive_field(job.network.name, deepest_of(job))
     return Pieces.of(path, size, job.tiles.side, field, regions)

@@ -76,10 +76,10 @@ def verify_job(prepared: Prepared, executor: Executor, started: Started, number:
         content = read_window(open_raw(folder / "level.f32", level.size), window)
         content.tofile(folder / "content.f32")
         sums = []
-        for number, size in enumerate(level.styles):
-            style, path = prepared.styles[number], folder / "style.f32"
+        for index, size in enumerate(level.styles):
+            style, path = prepared.styles[index], folder / "style.f32"
             write_content(style, Box.of(style.size), size, path)
-            pieces = style_pieces(prepared, number, path, size, level.grid.tile, folder / "style-mask.f32")
+            pieces = style_pieces(prepared, level, index, path, folder / "style-mask.f32")
             sums.append(measure_sums(executor, settings, pieces, lambda: None))
         squares = measure_mean_squares(
             executor,
