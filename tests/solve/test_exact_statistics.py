@@ -17,6 +17,7 @@ from tilefarm.plan.halo import Piece, partition, receptive_field
 from tilefarm.solve.backend import make_network
 from tilefarm.solve.contract import LevelTargets, RegionMoments, SolverSettings, Weights
 from tilefarm.solve.network import FeatureNetwork
+from tilefarm.solve.objective import TileObjective
 from tilefarm.solve.pieces import PieceSolver
 from tilefarm.solve.tasks import PieceGradient, PieceSums, PieceTask
 from tilefarm.solve.whole import WholeObjective, WholeSums
@@ -210,3 +211,21 @@ def test_normalized_derivatives_do_not_depend_on_the_pieces(network: FeatureNetw
         total = total + 1000 * force * term / length.detach()
     (expected,) = torch.autograd.grad(total, x)
     assert relative_error(gradient, expected[0].permute(1, 2, 0).numpy()) < 2e-5
+
+
+@pytest.mark.parametrize("far", [0.0, 1e-6, 1e-3])
+def test_normalized_content_is_finite_where_the_picture_is_the_content(
+    network: FeatureNetwork, far: float
+) -> None:
+    settings = replace(SETTINGS, normalize_gradients=True)
+    content = smooth_picture(SIZE.width, SIZE.height, 2)
+    image = (content + far * smooth_picture(SIZE.width, SIZE.height, 5)).astype(np.float32)
+    targets = targets_of([style_rows(network, 3)], CONTENT_SQUARE, (1.0,))
+    _, gradient = tiled(network, settings, targets, image, content, None, graphs=0)
+    objective = TileObjective(network, settings, targets, tensor(content))
+    _, wanted = objective.evaluate(tensor(image))
+    assert np.isfinite(gradient).all()
+    assert relative_error(gradient, wanted[0].permute(1, 2, 0).numpy()) < 1e-4
+    still = replace(settings, style_weight=0.0)
+    _, gradient = tiled(network, still, targets, image, content, None, graphs=0)
+    assert bool(gradient.any()) == (far > 0)

@@ -32,6 +32,10 @@ OVERALL_SCALE = 1000.0
 small, and keeps changes of the loss well above the optimizer's absolute tolerance (1e-9)."""
 
 
+NEAR_CONTENT = 1e-3
+"""Of the content's features: nearer to them than this, `normalize_gradients` lets the content pull less."""
+
+
 def is_low(precision: str) -> bool:
     """Whether a network in this precision keeps its features in two bytes; not so for `auto`."""
     return precision in ("bfloat16", "float16")

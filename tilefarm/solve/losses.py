@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from tilefarm.solve.contract import NEAR_CONTENT
 from tilefarm.solve.statistics import Compare, Moments, squared_length
 from tilefarm.solve.sums import accumulation_dtype, sum_per_tile
 
@@ -127,7 +128,8 @@ def content_error(features: Tensor, target: Tensor, mean_square: float, normaliz
     picture's content (not this tile's alone, so that every tile's pixels count the same): 1.0 then
     means "as far from the content as features that are all zero", at every layer. Where the content activates
     nothing (mean_square is 0), there is nothing to be relative to and the plain mean is returned. With
-    `normalize` the gradient by the features of each tile has length 1.
+    `normalize` the gradient by the features of each tile has length 1, and less near the content, where it
+    would have no direction.
     """
     scale = mean_square if mean_square > _SMALLEST_MEAN_SQUARE else 1.0
     return cast(Tensor, _ContentError.apply(features, target, features[0].numel() * scale, normalize))
@@ -139,7 +141,7 @@ class _ContentError(torch.autograd.Function):
         squares = sum_per_tile(_difference(features, target).square())
         factor = torch.full_like(squares, 2 / divisor)
         if normalize:
-            factor = 1 / squares.sqrt().clamp_min(torch.finfo(squares.dtype).tiny)
+            factor = 1 / squares.sqrt().clamp_min(NEAR_CONTENT * divisor**0.5)
         ctx.save_for_backward(features, target, factor)
         return squares / divisor
 

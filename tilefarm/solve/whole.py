@@ -14,6 +14,7 @@ import numpy as np
 
 from tilefarm.solve.contract import (
     CONTENT_SCALE,
+    NEAR_CONTENT,
     OVERALL_SCALE,
     TV_SCALE,
     LayerWeights,
@@ -116,7 +117,7 @@ class WholeObjective:
         norm = _content_norm(self._settings, self._targets, sums, layer)
         slope = 1 / norm
         if self._settings.normalize_gradients:  # the gradient by the features is 2 slope (F - P)
-            slope = 0.5 / max(square**0.5, float(np.finfo(np.float32).tiny))
+            slope = 0.5 / max(square**0.5, NEAR_CONTENT * norm**0.5)
         return square / norm, factor * slope
 
 
