@@ -229,3 +229,14 @@ def test_normalized_content_is_finite_where_the_picture_is_the_content(
     still = replace(settings, style_weight=0.0)
     _, gradient = tiled(network, still, targets, image, content, None, graphs=0)
     assert bool(gradient.any()) == (far > 0)
+
+
+def test_normalized_derivatives_at_the_content_are_those_of_the_style(network: FeatureNetwork) -> None:
+    settings = replace(SETTINGS, normalize_gradients=True)
+    image = smooth_picture(SIZE.width, SIZE.height, 1)
+    targets = targets_of([style_rows(network, 3)], CONTENT_SQUARE, (1.0,))
+    _, gradient = tiled(network, settings, targets, image, image, None, graphs=0)
+    alone = replace(settings, content_layers=(), content_weight=0.0)
+    _, expected = tiled(network, alone, targets, image, image, None, graphs=0)
+    assert np.isfinite(gradient).all()
+    assert relative_error(gradient, expected) < 1e-6

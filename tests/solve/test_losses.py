@@ -129,3 +129,15 @@ def test_style_loss_hardly_changes_when_picture_and_style_are_repeated(bundled: 
     once, twice = np.mean(losses, axis=1)
     assert once > 0.1
     assert abs(twice - once) < 0.03 * once
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_content_itself_is_pulled_nowhere_by_normalized_gradients(dtype: torch.dtype) -> None:
+    features = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(1)).to(dtype)
+    content = features.clone()
+    content[1] += 0.5
+    features.requires_grad_()
+    total = (50 * content_error(features, content, 0.7, normalize=True)).sum()
+    (gradient,) = torch.autograd.grad(total, features)
+    assert not gradient[0].any()
+    assert float(gradient[1].double().norm()) == pytest.approx(50, rel=1e-2)
