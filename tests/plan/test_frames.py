@@ -18,6 +18,8 @@ from tilefarm.spec.model import Job, Pyramid
 MakeJob = Callable[..., Job]
 FILM = Animation(path=Path("/out/film.gif"))
 
+STEPS = Pyramid(iterations=(600, 400, 200, 100))
+
 
 def plan_of(job: Job) -> RenderPlan:
     return build_plan(job, Size(1600, 1200), [Size(900, 900)])
@@ -51,14 +53,14 @@ def test_an_animation_asks_for_about_150(make_job: MakeJob, iterations: list[int
 
 def test_one_level_alone(make_job: MakeJob) -> None:
     film = Animation(path=Path("/out/film.gif"), level=2)
-    job = make_job({"width": 1600}, animation=film, method="exact")
+    job = make_job({"width": 1600}, animation=film, method="exact", pyramid=STEPS)
     plan = plan_of(job)
     assert [level.iterations for level in plan.levels] == [600, 400, 200, 100]
     assert snapshot_steps(job, plan) == (0, 3, 0, 0)
 
 
 def test_levels_in_tiles_count_their_rounds(make_job: MakeJob) -> None:
-    job = make_job({"width": 1600}, animation=FILM)
+    job = make_job({"width": 1600}, animation=FILM, pyramid=STEPS)
     plan = plan_of(job)
     assert [level.grid.is_whole for level in plan.levels] == [True, True, False, False]
     (every,) = set(snapshot_steps(job, plan))
@@ -68,5 +70,7 @@ def test_levels_in_tiles_count_their_rounds(make_job: MakeJob) -> None:
 
 
 def test_the_room_for_them(make_job: MakeJob) -> None:
-    job = make_job({"width": 1600}, snapshots=Snapshots(every=100, long_side=800), method="exact")
+    job = make_job(
+        {"width": 1600}, snapshots=Snapshots(every=100, long_side=800), method="exact", pyramid=STEPS
+    )
     assert making_bytes(job, plan_of(job)) == (8 + 13) * 800 * 600

@@ -50,7 +50,7 @@ def test_defaults_are_those_of_the_design() -> None:
 
 def test_last_iterations_repeat() -> None:
     pyramid = Pyramid()
-    assert [pyramid.iterations_at(level) for level in range(8)] == [600, 400, 200, 100, 50, 30, 30, 30]
+    assert [pyramid.iterations_at(level) for level in range(8)] == [300, 200, 100, 50, 25, 15, 15, 15]
 
 
 def test_models_are_immutable_and_hashable() -> None:

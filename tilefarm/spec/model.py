@@ -114,7 +114,7 @@ class Pyramid(Section):
     iterations: Annotated[
         tuple[Annotated[int, Field(ge=1, le=100_000, strict=True)], ...],
         Field(min_length=1, max_length=20, strict=False),
-    ] = (600, 400, 200, 100, 50, 30)
+    ] = (300, 200, 100, 50, 25, 15)
 
     def iterations_at(self, level: int) -> int:
         """The steps of a level, counted from 0 at the coarsest; the last entry repeats for all finer ones."""

@@ -91,7 +91,7 @@ network:
 objective:
   content_weight: 1.0        # More keeps closer to the photograph, less gives the painting more freedom.
   style_weight: 1.0          # More paints more boldly.
-  tv_weight: 0.0             # Smoothing. Try 1 if the picture looks noisy.
+  tv_weight: 0.0             # Smoothing. Try 20 to 100 if the picture looks noisy.
   content_layers: {{relu4_2: 1.0}}   # Deeper layers (relu5_1) keep only large shapes of the photograph.
   style_layers:              # Texture from fine (relu1_1) to coarse (relu5_1). Raise the last ones for
     relu1_1: 1.0             # larger brush strokes, the first ones for colour and grain.
@@ -112,7 +112,7 @@ objective:
 
 pyramid:                     # The picture is painted small first and then enlarged step by step.
   smallest: 224              # Pixels of the first, smallest picture. Larger gives finer first shapes.
-  iterations: [600, 400, 200, 100, 50, 30]   # Steps at each size; the last number is used for all larger
+  iterations: [300, 200, 100, 50, 25, 15]    # Steps at each size; the last number is used for all larger
                              # ones. Halve them all for a quick try.
 
 tiles:                       # Large sizes are worked on in square tiles.
