@@ -101,6 +101,7 @@ def test_what_is_read_is_what_was_measured(bench: Bench) -> None:
         {"optimizer": "cg"},
         {"statistics": (("mean", 1.0),), "activation_shift": -1.0},
         {"normalize_gradients": True, "regions": 2},
+        {"units": "averaged", "tv_exponent": 1.0},
         {"style_layers": (("relu1_1", 7.0), ("relu2_1", 7.0))},
         {"style_layers": (("relu1_1", 1.0), ("relu2_1", 1.0), ("relu3_1", 0.0))},
     ],

@@ -74,6 +74,8 @@ def solver_settings(job: Job, started: Started) -> SolverSettings:
         normalize_gradients=objective.normalize_gradients,
         grey=job.color.grey,
         padding=job.network.padding,
+        units=objective.units,
+        tv_exponent=objective.tv_exponent,
     )
 
 

@@ -47,6 +47,8 @@ _OF_NO_EFFECT = {
     "activation_shift",
     "normalize_gradients",
     "regions",
+    "units",
+    "tv_exponent",
 }
 """Settings that do not change a style's statistics; of the style's layers only which ones there are counts.
 Settings that are not named here count, those of later versions too."""

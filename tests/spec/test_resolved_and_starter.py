@@ -94,6 +94,8 @@ def job_files(draw: st.DrawFn) -> dict[str, Any]:
         content_layers=layers(network["name"]),
         style_layers=layers(network["name"]),
         style_target=st.sampled_from(["whole", "crop"]),
+        units=st.sampled_from(["relative", "absolute", "averaged"]),
+        tv_exponent=st.floats(1, 3),
     )
     rest = some(
         objective=objective,
@@ -229,6 +231,7 @@ def test_starter_shows_every_key(folder: Path) -> None:
         "seconds",
         "level",
         "when",
+        "preset",
     }
     assert keys_of_the_model() - written == absent  # what has no fixed default is only shown in a comment
 

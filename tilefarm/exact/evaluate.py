@@ -13,7 +13,7 @@ from tilefarm.geometry import Box, Size
 from tilefarm.image.regions import RawRegions
 from tilefarm.image.window import open_raw, raw_bytes, read_window
 from tilefarm.plan.halo import Piece
-from tilefarm.solve.contract import OVERALL_SCALE, TV_SCALE, LevelTargets, Losses, SolverSettings
+from tilefarm.solve.contract import LevelTargets, Losses, SolverSettings
 from tilefarm.solve.tasks import Derivatives, MissingState, PieceTask
 from tilefarm.solve.whole import WholeObjective, WholeSums
 
@@ -71,7 +71,7 @@ class WholeEvaluator:
         except _StateLostError:
             self._held_contents = set()
             graphs = self._sum(point)
-        tv = total_variation(point, self._picture.size)
+        tv = self._total_variation(point)
         evaluated = self._objective.evaluate(self.sums, tv)
         self.losses, slopes = evaluated.losses, evaluated.derivatives
         try:
@@ -79,9 +79,10 @@ class WholeEvaluator:
         except _StateLostError:
             self._held_contents = set()
             self._add_gradients(point, gradient, slopes, set())
-        weight = OVERALL_SCALE * self._settings.tv_weight * TV_SCALE
+        settings, scales = self._settings, self._settings.scales
+        weight = scales.overall * settings.tv_weight * scales.tv
         if weight:
-            add_gradient(point, self._picture.size, gradient, weight)
+            add_gradient(point, self._picture.size, gradient, weight, settings.tv_exponent)
         return self.losses.total
 
     def loss(self, point: Path) -> float:
@@ -91,9 +92,11 @@ class WholeEvaluator:
         except _StateLostError:
             self._held_contents = set()
             self._sum(point)
-        tv = total_variation(point, self._picture.size)
-        self.losses = self._objective.evaluate(self.sums, tv).losses
+        self.losses = self._objective.evaluate(self.sums, self._total_variation(point)).losses
         return self.losses.total
+
+    def _total_variation(self, point: Path) -> float:
+        return total_variation(point, self._picture.size, self._settings.tv_exponent)
 
     def _sum(self, point: Path) -> set[int]:
         """Pass 1; returns the pieces whose graphs are kept."""

@@ -6,6 +6,7 @@ outside that range are allowed on the way and clipped only in the output file.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilefarm.spec.networks import PaddingName, PoolingName
+from tilefarm.spec.objective import Units
 from tilefarm.spec.optimizer import OptimizerName
 
 Picture = NDArray[np.float32]
@@ -34,6 +36,15 @@ small, and keeps changes of the loss well above the optimizer's absolute toleran
 
 NEAR_CONTENT = 1e-3
 """Of the content's features: nearer to them than this, `normalize_gradients` lets the content pull less."""
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Constants of the objective: overall * (style + content * C + tv * TV), each term with its weight."""
+
+    overall: float
+    content: float
+    tv: float
 
 
 def is_low(precision: str) -> bool:
@@ -83,6 +94,21 @@ class SolverSettings:
     projected on such pictures."""
     padding: PaddingName = "zeros"
     """How the first convolution sees beyond the picture's edge."""
+    units: Units = "relative"
+    """What the errors are divided by."""
+    tv_exponent: float = 2.0
+    """Of the differences of neighbours in the total variation, 1 to 3."""
+
+    @property
+    def scales(self) -> Scales:
+        """The constants of `units`: published objectives have none."""
+        if self.units == "relative":
+            return Scales(OVERALL_SCALE, CONTENT_SCALE, TV_SCALE)
+        return Scales(1.0, 1.0, 1.0)
+
+    def layer_total(self, weights: Iterable[float]) -> float:
+        """What the layers' weights are divided by: their sum, or 1 where they are factors as they are."""
+        return sum(weights) if self.units == "relative" else 1.0
 
 
 @dataclass(frozen=True)
@@ -135,9 +161,10 @@ class Losses:
 
     def weighted(self, settings: SolverSettings) -> Losses:
         """The same terms as they stand in the total."""
+        scales = settings.scales
         return Losses(
             total=self.total,
-            content=OVERALL_SCALE * settings.content_weight * CONTENT_SCALE * self.content,
-            style=OVERALL_SCALE * settings.style_weight * self.style,
-            tv=OVERALL_SCALE * settings.tv_weight * TV_SCALE * self.tv,
+            content=scales.overall * settings.content_weight * scales.content * self.content,
+            style=scales.overall * settings.style_weight * self.style,
+            tv=scales.overall * settings.tv_weight * scales.tv * self.tv,
         )

@@ -157,18 +157,20 @@ def _difference(features: Tensor, target: Tensor) -> Tensor:
     return features.to(dtype) - target.to(dtype)
 
 
-def total_variation(picture: Tensor) -> Tensor:
-    """The mean squared difference of horizontal neighbours plus that of vertical ones, shape (B,).
+def total_variation(picture: Tensor, exponent: float = 2.0) -> Tensor:
+    """The mean of |difference|^exponent of horizontal neighbours plus that of vertical ones, shape (B,).
 
-    `picture` is (B, 3, H, W), 0..1. Means, not sums, so that the weight does not depend on the size
-    (Mahendran and Vedaldi 2015, "Understanding deep image representations by inverting them",
-    equation for R_V with beta = 2, divided by the number of pairs). A picture that is one pixel wide
+    `picture` is (B, 3, H, W), 0..1, `exponent` 1 to 3. Means, not sums, so that the weight does not depend on
+    the size (Mahendran and Vedaldi 2015, "Understanding deep image representations by inverting them",
+    equation for R_V with beta = 2, divided by the number of pairs; with other exponents each direction stands
+    alone, as in neural-style). The slope of |d| at 0 is taken as 0. A picture that is one pixel wide
     or high has no neighbours in that direction, which then counts 0.
     """
     horizontal = picture[:, :, :, 1:] - picture[:, :, :, :-1]
     vertical = picture[:, :, 1:, :] - picture[:, :, :-1, :]
-    return _mean_square(horizontal) + _mean_square(vertical)
+    return _mean_power(horizontal, exponent) + _mean_power(vertical, exponent)
 
 
-def _mean_square(difference: Tensor) -> Tensor:
-    return sum_per_tile(difference.square()) / max(difference[0].numel(), 1)
+def _mean_power(difference: Tensor, exponent: float) -> Tensor:
+    powers = difference.square() if exponent == 2 else difference.abs().pow(exponent)
+    return sum_per_tile(powers) / max(difference[0].numel(), 1)

@@ -10,9 +10,6 @@ from torch import Tensor
 
 from tilefarm.plan.halo import receptive_field
 from tilefarm.solve.contract import (
-    CONTENT_SCALE,
-    OVERALL_SCALE,
-    TV_SCALE,
     LayerWeights,
     LevelTargets,
     Losses,
@@ -62,9 +59,13 @@ class TileObjective:
 
     E is the mean of the layers' style errors and C that of their content errors, each weighted with
     the layers' weights; so only the proportions of layer weights matter. Gatys et al. 2016, equation
-    7, with the scaling under which key values of 1.0 give a good picture. A layer or a term of weight 0
-    costs nothing. With `SolverSettings.normalize_gradients` every layer's derivative by its features has the
-    length of its weight in the sum, whatever its error: the gradient then is not that of the value.
+    7, with the scaling under which key values of 1.0 give a good picture. In other units than relative ones
+    (`SolverSettings.units`) it is style_weight * E + content_weight * C + tv_weight * TV with sums over the
+    layers, the form in which systems publish their weights.
+
+    A layer or a term of weight 0 costs nothing. With `SolverSettings.normalize_gradients` every layer's
+    derivative by its features has the length of its weight in the sum, whatever its error: the gradient then
+    is not that of the value.
     """
 
     def __init__(
@@ -88,7 +89,10 @@ class TileObjective:
         self._content_layers = active(settings.content_layers) if settings.content_weight else {}
         self._grey = settings.grey
         self._layers = frozenset(self._style_layers) | frozenset(self._content_layers)
-        self._mean_squares = {name: targets.content_mean_squares[name] for name in self._content_layers}
+        relative = settings.units == "relative"
+        self._mean_squares = {
+            name: targets.content_mean_squares[name] if relative else 1.0 for name in self._content_layers
+        }
         self._region_weights = targets.region_weights
         self._shares = {
             name: None if regions is None else shares_at(regions, settings.network, name)
@@ -116,6 +120,7 @@ class TileObjective:
                 self._settings.activation_shift,
                 self._moments(targets.styles[name]),
                 drift,
+                self._settings.units,
             )
         return found
 
@@ -195,28 +200,28 @@ class TileObjective:
                 )
                 for n in self._style_layers
             }
-            style = _weighted_mean(terms, self._style_layers)
+            style = self._weighted(terms, self._style_layers)
         if self._content_layers:
             terms = {
                 n: content_error(features[n], self._content[n], self._mean_squares[n], normalize)
                 for n in self._content_layers
             }
-            content = _weighted_mean(terms, self._content_layers)
-        settings = self._settings
+            content = self._weighted(terms, self._content_layers)
+        settings, scales = self._settings, self._settings.scales
         style_weight, content_weight = settings.style_weight, settings.content_weight
         tv_weight = settings.tv_weight
         with torch.set_grad_enabled(torch.is_grad_enabled() and tv_weight != 0):
-            tv = total_variation(images)  # cheap, and reported even where it has no weight
-        total = style_weight * style + content_weight * CONTENT_SCALE * content + tv_weight * TV_SCALE * tv
-        return BatchLosses(OVERALL_SCALE * total, content.detach(), style.detach(), tv.detach())
+            # Cheap, and reported even where it has no weight.
+            tv = total_variation(images, settings.tv_exponent)
+        total = style_weight * style + content_weight * scales.content * content + tv_weight * scales.tv * tv
+        return BatchLosses(scales.overall * total, content.detach(), style.detach(), tv.detach())
+
+    def _weighted(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+        """sum(w_l t_l) / sum(w_l), shape (B,), without the divisor in other units than relative ones."""
+        weighted = torch.stack([weights[name] * term for name, term in terms.items()], dim=-1)
+        return weighted.sum(-1) / self._settings.layer_total(weights.values())
 
 
 def to_grey(pictures: Tensor) -> Tensor:
     """The nearest pictures (B, 3, H, W) with three equal channels: each channel is the mean of the three."""
     return pictures.mean(1, keepdim=True).expand_as(pictures)
-
-
-def _weighted_mean(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """sum(w_l t_l) / sum(w_l), shape (B,)."""
-    weighted = torch.stack([weights[name] * term for name, term in terms.items()], dim=-1)
-    return weighted.sum(-1) / sum(weights.values())

@@ -8,7 +8,9 @@ to carry the error back to its pixels.
 The same formulas serve numpy arrays (the whole picture, in the driver) and torch tensors (a batch of tiles,
 on their device). Leading dimensions (...) are tiles, regions, or none. Every error is relative to the size of
 the style's own statistic: 1.0 means "as far from the style as features that are all zero", so that layers and
-statistics of equal weight are equally important.
+statistics of equal weight are equally important. In absolute units errors are the dividends of the formulas
+below, and in averaged units means of their squares: over N for N channels, and N^4 for Gram matrices, which
+are divided by N themselves.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
+
+from tilefarm.spec.objective import Units
 
 Array = Any
 """A numpy array or a torch tensor."""
@@ -27,6 +31,11 @@ _SMALLEST_VARIANCE = 1e-6
 """Of the style's mean variance, added to variances: the root then has a slope at a constant channel."""
 _SMALLEST_EIGENVALUE = 1e-5
 """Of the style's mean variance, added to covariances before their roots are taken, likewise."""
+_PUBLISHED_EIGENVALUE = 1e-4
+"""What style-transfer-pytorch adds, and we in absolute and averaged units: so its loss is met to 1e-4."""
+_ROUNDED_EIGENVALUE = 1e-7
+"""Of the mean variance, where that is more: float32 would be lost otherwise. With it a gradient in float32 is
+within 2e-5 of that in float64."""
 
 
 class Moments(NamedTuple):
@@ -52,14 +61,23 @@ Compare = Callable[[Moments], tuple[Array, Moments]]
 
 
 def comparison(
-    statistics: tuple[tuple[str, float], ...], shift: float, style: Moments, drift: Drift | None = None
+    statistics: tuple[tuple[str, float], ...],
+    shift: float,
+    style: Moments,
+    drift: Drift | None = None,
+    units: Units = "relative",
 ) -> Compare:
     """The weighted mean of the errors of several statistics (names of `STATISTICS`) of one layer.
 
-    `shift` is added to all features before Gram matrices are formed.
+    `shift` is added to all features before Gram matrices are formed. In other units than relative ones the
+    weights are plain factors, and the result is a sum.
     """
-    total = sum(weight for _, weight in statistics)
-    terms = [(weight / total, STATISTICS[name](style, drift, shift)) for name, weight in statistics if weight]
+    total = sum(weight for _, weight in statistics) if units == "relative" else 1.0
+    terms = [
+        (weight / total, STATISTICS[name](style, drift, shift, units))
+        for name, weight in statistics
+        if weight
+    ]
 
     def compare(found: Moments) -> tuple[Array, Moments]:
         parts = [(weight, *term(found)) for weight, term in terms]
@@ -82,7 +100,7 @@ def squared_length(slopes: Moments, sums: Moments, sizes: Array) -> Array:
     )
 
 
-def _gram_error(style: Moments, drift: Drift | None, shift: float) -> Compare:
+def _gram_error(style: Moments, drift: Drift | None, shift: float, units: Units) -> Compare:
     """sum((G - A)^2) / sum(A^2), G = E[(f + s)(f + s)^T] and A the style's (Gatys et al. 2016, equation 4).
 
     The shift s is the activation shift of Novak and Nikulin 2016, "Improving the neural algorithm of artistic
@@ -91,7 +109,7 @@ def _gram_error(style: Moments, drift: Drift | None, shift: float) -> Compare:
     reference = target = _gram(style, shift)
     if drift is not None:
         target = reference + _gram(drift.own, shift) - _gram(drift.whole, shift)
-    size = _total(reference * reference) + _TINY
+    size = _divisor(_total(reference * reference), reference.shape[-1] ** 4, units)
 
     def compare(found: Moments) -> tuple[Array, Moments]:
         difference = _gram(found, shift) - target
@@ -101,17 +119,17 @@ def _gram_error(style: Moments, drift: Drift | None, shift: float) -> Compare:
     return compare
 
 
-def _mean_error(style: Moments, drift: Drift | None, _: float) -> Compare:
+def _mean_error(style: Moments, drift: Drift | None, _: float, units: Units) -> Compare:
     """sum((m - m*)^2) / sum(m*^2) of the channels' means."""
-    return _mean_distance(style, drift, _norm(style.mean))
+    return _mean_distance(style, drift, _per_channel(_norm(style.mean), style, units))
 
 
-def _deviation_error(style: Moments, drift: Drift | None, _: float) -> Compare:
+def _deviation_error(style: Moments, drift: Drift | None, _: float, units: Units) -> Compare:
     """sum((d - d*)^2) / sum(d*^2) of the channels' standard deviations."""
-    return _deviation_distance(style, drift, _variances(style).sum(-1))
+    return _deviation_distance(style, drift, _per_channel(_variances(style).sum(-1), style, units))
 
 
-def _remap_error(style: Moments, drift: Drift | None, _: float) -> Compare:
+def _remap_error(style: Moments, drift: Drift | None, _: float, units: Units) -> Compare:
     """E|f - R(f)|^2 / E|f*|^2, R(f) = (f - m) d* / d + m*: features remapped to the style's distribution.
 
     The histogram loss of Risser, Wilmot and Barnes 2017, "Stable and controllable neural texture synthesis
@@ -119,20 +137,24 @@ def _remap_error(style: Moments, drift: Drift | None, _: float) -> Compare:
     there, R(f) is constant in the gradient. Written out, E|f - R(f)|^2 is sum((m - m*)^2) + sum((d - d*)^2),
     and 2 (f - R(f)) is the gradient of that sum: so the loss is a function of moments.
     """
-    size = _trace(style.product)
+    size = _per_channel(_trace(style.product), style, units)
     return _sum_of(_mean_distance(style, drift, size), _deviation_distance(style, drift, size))
 
 
-def _wasserstein_error(style: Moments, drift: Drift | None, _: float) -> Compare:
+def _wasserstein_error(style: Moments, drift: Drift | None, _: float, units: Units) -> Compare:
     """The squared 2-Wasserstein distance of normal distributions, over E|f*|^2 (Gelbrich 1990, theorem 2.1).
 
     |m - m*|^2 + tr(C + C* - 2 (C*^1/2 C C*^1/2)^1/2) with covariances C.
     """
-    size = _trace(style.product)
-    return _sum_of(_mean_distance(style, drift, size), _covariance_distance(style, drift, size))
+    size = _per_channel(_trace(style.product), style, units)
+    variances, channels = _trace(_covariance(style)), style.mean.shape[-1]
+    smallest = _SMALLEST_EIGENVALUE * variances / channels + _TINY
+    if units != "relative":
+        smallest = (_ROUNDED_EIGENVALUE * variances / channels).clip(_PUBLISHED_EIGENVALUE)
+    return _sum_of(_mean_distance(style, drift, size), _covariance_distance(style, drift, size, smallest))
 
 
-STATISTICS: dict[str, Callable[[Moments, Drift | None, float], Compare]] = {
+STATISTICS: dict[str, Callable[[Moments, Drift | None, float, Units], Compare]] = {
     "gram": _gram_error,
     "mean": _mean_error,
     "std": _deviation_error,
@@ -141,9 +163,19 @@ STATISTICS: dict[str, Callable[[Moments, Drift | None, float], Compare]] = {
 }
 
 
-def _mean_distance(style: Moments, drift: Drift | None, size: Array) -> Compare:
+def _per_channel(size: Array, style: Moments, units: Units) -> Array:
+    return _divisor(size, style.mean.shape[-1], units)
+
+
+def _divisor(size: Array, entries: int, units: Units) -> Array:
+    """What a squared distance is divided by: the style's own `size` (...), nothing, or `entries`."""
+    if units == "relative":
+        return size + _TINY
+    return 0 * size + (entries if units == "averaged" else 1)
+
+
+def _mean_distance(style: Moments, drift: Drift | None, divisor: Array) -> Compare:
     target = style.mean if drift is None else style.mean + drift.own.mean - drift.whole.mean
-    divisor = size + _TINY
 
     def compare(found: Moments) -> tuple[Array, Moments]:
         difference = found.mean - target
@@ -153,7 +185,7 @@ def _mean_distance(style: Moments, drift: Drift | None, size: Array) -> Compare:
     return compare
 
 
-def _deviation_distance(style: Moments, drift: Drift | None, size: Array) -> Compare:
+def _deviation_distance(style: Moments, drift: Drift | None, divisor: Array) -> Compare:
     floor = _SMALLEST_VARIANCE * _variances(style).mean(-1)[..., None] + _TINY
 
     def deviations(moments: Moments) -> Array:
@@ -162,7 +194,6 @@ def _deviation_distance(style: Moments, drift: Drift | None, size: Array) -> Com
     target = deviations(style)
     if drift is not None:
         target = (target + deviations(drift.own) - deviations(drift.whole)).clip(0)
-    divisor = size + _TINY
 
     def compare(found: Moments) -> tuple[Array, Moments]:
         root = deviations(found)
@@ -173,18 +204,17 @@ def _deviation_distance(style: Moments, drift: Drift | None, size: Array) -> Com
     return compare
 
 
-def _covariance_distance(style: Moments, drift: Drift | None, size: Array) -> Compare:
+def _covariance_distance(style: Moments, drift: Drift | None, size: Array, smallest: Array) -> Compare:
     """Its slope by C is 1 - C*^1/2 (C*^1/2 C C*^1/2)^-1/2 C*^1/2. In float64: roots lose half the digits."""
     wanted = _covariance(style)
     one = _identity(wanted)
-    smallest = _SMALLEST_EIGENVALUE * _trace(wanted) / wanted.shape[-1] + _TINY
     floor = smallest[..., None, None] * one
     if drift is not None:
         wanted = wanted + _covariance(drift.own) - _covariance(drift.whole)
     values, vectors = _eigen(wanted + floor)
     values = values.clip(0)  # of a sum of differences some may be negative
     root = (vectors * values[..., None, :] ** 0.5) @ vectors.swapaxes(-1, -2)
-    divisor = _double(size) + _TINY
+    divisor = _double(size)
 
     def compare(found: Moments) -> tuple[Array, Moments]:
         covariance = _covariance(found) + floor

@@ -13,10 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tilefarm.solve.contract import (
-    CONTENT_SCALE,
     NEAR_CONTENT,
-    OVERALL_SCALE,
-    TV_SCALE,
     LayerWeights,
     LevelTargets,
     Losses,
@@ -63,32 +60,37 @@ class WholeObjective:
     def __init__(self, settings: SolverSettings, targets: LevelTargets) -> None:
         self._settings = settings
         self._targets = targets
-        self._style = dict(_shares(settings.style_layers, settings.style_weight))
-        self._content = dict(_shares(settings.content_layers, settings.content_weight))
+        self._style = dict(_shares(settings, settings.style_layers, settings.style_weight))
+        self._content = dict(_shares(settings, settings.content_layers, settings.content_weight))
         self._compare = {
-            layer: comparison(settings.statistics, settings.activation_shift, _moments(targets.styles[layer]))
+            layer: comparison(
+                settings.statistics,
+                settings.activation_shift,
+                _moments(targets.styles[layer]),
+                units=settings.units,
+            )
             for layer in self._style
         }
         self._region_weights = np.array(targets.region_weights)
 
     def evaluate(self, sums: WholeSums, tv: float) -> Evaluated:
         """Loss and derivatives, total variation's aside; `tv` is the picture's total variation."""
-        settings = self._settings
+        settings, scales = self._settings, self._settings.scales
         style, content = 0.0, 0.0
         by_sums, by_products, by_errors = {}, {}, {}
         for layer, share in self._style.items():
-            error, slopes = self._style_term(layer, sums, OVERALL_SCALE * settings.style_weight * share)
+            error, slopes = self._style_term(layer, sums, scales.overall * settings.style_weight * share)
             style += share * error
             by_sums[layer], by_products[layer] = (part.astype(np.float32) for part in slopes)
         for layer, share in self._content.items():
             error, by_errors[layer] = self._content_term(
-                layer, sums, OVERALL_SCALE * settings.content_weight * CONTENT_SCALE * share
+                layer, sums, scales.overall * settings.content_weight * scales.content * share
             )
             content += share * error
-        total = OVERALL_SCALE * (
+        total = scales.overall * (
             settings.style_weight * style
-            + settings.content_weight * CONTENT_SCALE * content
-            + settings.tv_weight * TV_SCALE * tv
+            + settings.content_weight * scales.content * content
+            + settings.tv_weight * scales.tv * tv
         )
         losses = Losses(float(total), float(content), float(style), float(tv))
         return Evaluated(losses, Derivatives(by_sums, by_products, by_errors))
@@ -126,15 +128,17 @@ def _moments(known: RegionMoments) -> Moments:
 
 
 def _content_norm(settings: SolverSettings, targets: LevelTargets, sums: WholeSums, layer: str) -> float:
-    """What sum((F - P)^2) is divided by: the number of features times mean(P^2)."""
-    mean_square = targets.content_mean_squares[layer]
+    """What sum((F - P)^2) is divided by: the number of features, in relative units times mean(P^2)."""
+    mean_square = targets.content_mean_squares[layer] if settings.units == "relative" else 1.0
     scale = mean_square if mean_square > SMALLEST_MEAN_SQUARE else 1.0
     return sums.positions[layer] * channels_of(settings.network)[layer] * scale
 
 
-def _shares(layers: LayerWeights, term_weight: float) -> Iterable[tuple[str, float]]:
+def _shares(
+    settings: SolverSettings, layers: LayerWeights, term_weight: float
+) -> Iterable[tuple[str, float]]:
     """Layers that take part with their share of the term; none where the term has no weight."""
     if not term_weight:
         return []
-    total = sum(weight for _, weight in layers)
+    total = settings.layer_total(weight for _, weight in layers)
     return [(layer, weight / total) for layer, weight in layers if weight]

@@ -19,6 +19,8 @@ from tilefarm.spec.objective import Objective
 from tilefarm.spec.optimizer import Optimizer
 from tilefarm.spec.output import Length, Output, Print, Target
 from tilefarm.spec.paths import NAMED_WEIGHTS, InputPath, WeightsSource
+from tilefarm.spec.preset import other_networks, with_preset
+from tilefarm.spec.presets import PresetName
 from tilefarm.spec.rules import overwritten_inputs, unknown_layers
 from tilefarm.spec.section import Conflict, Section
 from tilefarm.spec.start import Init, useless_noise
@@ -155,6 +157,8 @@ class Job(Section):
     styles: Annotated[tuple[Style, ...], Field(min_length=1, max_length=16, strict=False)]
     output: Output
     method: Literal["exact", "feathered"] = "exact"
+    preset: PresetName | None = None
+    """A system whose published settings stand in for the defaults; says nothing once they are filled in."""
     network: Network = Network()
     objective: Objective = Objective()
     pyramid: Pyramid = Pyramid()
@@ -171,8 +175,8 @@ class Job(Section):
 
     @classmethod
     def prepared(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`style: PATH` as `styles`, and the layers that are the network's own default."""
-        given = with_default_layers(given)
+        """`style: PATH` as `styles`, the preset's keys, and the layers that are the network's own default."""
+        given = with_default_layers(with_preset(given))
         if "style" not in given:
             return given
         rest = {key: value for key, value in given.items() if key != "style"}
@@ -181,6 +185,8 @@ class Job(Section):
     @classmethod
     def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
         """Rules between sections."""
+        yield from other_networks(given)
+        given = with_preset(given)
         if "style" in given and "styles" in given:
             yield Conflict(("style",), "cannot be given together with styles; keep only one of them")
         yield from unknown_layers(with_default_layers(given))

@@ -12,6 +12,10 @@ from tilefarm.spec.section import Conflict, Section
 from tilefarm.spec.statistics import StyleStatistics, named_statistics
 from tilefarm.spec.values import LayerWeights, Number, Weight
 
+Units = Literal["relative", "absolute", "averaged"]
+"""What errors are measured in: shares of the style's and content's own size; sums of squares as they are; or
+means of squares, of Gram matrices that are divided by the number of channels."""
+
 DEFAULT_CONTENT_LAYERS = (("relu4_2", 1.0),)
 DEFAULT_STYLE_LAYERS = tuple((f"relu{block}_1", 1.0) for block in range(1, 6))
 
@@ -19,9 +23,14 @@ DEFAULT_STYLE_LAYERS = tuple((f"relu{block}_1", 1.0) for block in range(1, 6))
 class Objective(Section):
     """What is minimised: the terms' weights and the layers they look at."""
 
+    units: Units = "relative"
+    """Other units have no constants of ours, and weights of layers and statistics are plain factors: the form
+    in which systems publish theirs."""
     content_weight: Weight = 1.0
     style_weight: Weight = 1.0
     tv_weight: Weight = 0.0
+    tv_exponent: Annotated[Number, Field(ge=1, le=3)] = 2.0
+    """Of the differences of neighbours: near 1 edges stay sharp, above 2 the largest steps are smoothed."""
     content_layers: LayerWeights = DEFAULT_CONTENT_LAYERS
     style_layers: LayerWeights = DEFAULT_STYLE_LAYERS
     style_target: Literal["whole", "crop"] = "whole"

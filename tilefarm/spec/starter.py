@@ -77,6 +77,10 @@ output:
 method: exact                # The whole picture at once, evaluated piece by piece, without seams.
                              # feathered: overlapping tiles, each painted alone, that are blended softly.
 
+# preset: crowsonkb          # Instead of the defaults below the published settings of gatys2015, nuffer2016,
+                             # neural-style-pt, spst or crowsonkb. Delete the keys that are to come from it:
+                             # what this file says comes first.
+
 network:
   name: vgg19                # The network that looks at both pictures. vgg16 sees a little coarser;
                              # squeezenet is quick and rough (leave out the layers below, or name its own:
@@ -89,9 +93,12 @@ network:
   padding: zeros             # What lies beyond the edge: zeros (grey), replicate or reflect.
 
 objective:
+  units: relative            # Weights of 1 fit each other. absolute and averaged: sums or means of squares as
+                             # other systems publish them, whose weights must be given too.
   content_weight: 1.0        # More keeps closer to the photograph, less gives the painting more freedom.
   style_weight: 1.0          # More paints more boldly.
   tv_weight: 0.0             # Smoothing. Try 20 to 100 if the picture looks noisy.
+  tv_exponent: 2.0           # 1 smooths grain and keeps edges sharp; 2 to 3 softens the largest steps most.
   content_layers: {{relu4_2: 1.0}}   # Deeper layers (relu5_1) keep only large shapes of the photograph.
   style_layers:              # Texture from fine (relu1_1) to coarse (relu5_1). Raise the last ones for
     relu1_1: 1.0             # larger brush strokes, the first ones for colour and grain.
