@@ -130,27 +130,32 @@ def test_a_worker_that_was_killed_between_the_passes_changes_nothing(
     assert (evaluate.losses, (folder / "gradient").read_bytes()) == wanted[0]
 
 
-def test_total_variation_is_part_of_loss_and_gradient(local: Executor, folder: Path) -> None:
+@pytest.mark.parametrize("exponent", [2.0, 1.5])
+def test_total_variation_is_part_of_loss_and_gradient(local: Executor, folder: Path, exponent: float) -> None:
     """Against the slope between two points near each other."""
-    evaluate = evaluator(local, folder, NOTHING)
+    evaluate, bare = (
+        WholeEvaluator(
+            local,
+            replace(SETTINGS, tv_weight=weight, tv_exponent=exponent),
+            targets(),
+            WholePicture(f"weight {weight}", SIZE, tuple(partition(SIZE, 32, FIELD)), folder / "content"),
+            NOTHING,
+            lambda done, total: None,
+        )
+        for weight in (SETTINGS.tv_weight, 0.0)
+    )
     evaluate(folder / "point", folder / "gradient")
     with_tv = np.fromfile(folder / "gradient", "<f4").astype(np.float64)
     assert evaluate.losses.tv > 0
-    bare = WholeEvaluator(
-        local,
-        replace(SETTINGS, tv_weight=0.0),
-        targets(),
-        WholePicture("bare", SIZE, tuple(partition(SIZE, 32, FIELD)), folder / "content"),
-        NOTHING,
-        lambda done, total: None,
-    )
     bare(folder / "point", folder / "gradient")
     only_tv = with_tv - np.fromfile(folder / "gradient", "<f4")
     pixels = np.fromfile(folder / "point", "<f4").reshape(SIZE.height, SIZE.width, 3).astype(np.float64)
     direction = np.random.default_rng(3).normal(0, 1e-3, pixels.shape)
 
     def tv(picture: np.ndarray) -> float:
-        return 1000 * 3e5 * 0.05 * float(sum((np.diff(picture, axis=a) ** 2).mean() for a in (0, 1)))
+        return (
+            1000 * 3e5 * 0.05 * float(sum((abs(np.diff(picture, axis=a)) ** exponent).mean() for a in (0, 1)))
+        )
 
     slope = (tv(pixels + direction) - tv(pixels - direction)) / 2
     assert float(only_tv @ direction.ravel()) == pytest.approx(slope, rel=1e-3)

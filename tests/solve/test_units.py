@@ -154,3 +154,13 @@ def test_a_blank_style_and_content_divide_nothing_by_zero(network: FeatureNetwor
     assert abs(losses.total) < 1e-5 * away.total
     assert np.isfinite(gradient).all()
     assert np.isfinite(slope).all()
+
+
+def test_a_tile_takes_the_total_variation_of_the_exponent(network: FeatureNetwork) -> None:
+    image = smooth_picture(SIZE.width, SIZE.height, 1)
+    targets = targets_of(network, SETTINGS, image)
+    settings = replace(SETTINGS, tv_exponent=1.25, tv_weight=3.0, style_weight=0.0)
+    losses, _ = as_one_tile(network, settings, targets, image, image)
+    powers = [(np.abs(np.diff(image, axis=axis)) ** 1.25).mean() for axis in (0, 1)]
+    assert losses.tv == pytest.approx(sum(powers), rel=1e-5)
+    assert losses.total == pytest.approx(3 * sum(powers), rel=1e-5)
