@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.control_strips.panels import PAINTING, Panel, Strip
+from scripts.control_strips.panels import PAINTING, WIDTH, Panel, Strip
 from scripts.control_strips.pictures import Pictures
+from tilefarm.spec.presets import PRESETS
 from tilefarm.spec.run_names import value_caption
 
 
@@ -21,6 +22,7 @@ def catalogue(pictures: Pictures, squeezenet: Path | None) -> tuple[Strip, ...]:
         *_starts(),
         *_colours(),
         *_styles(pictures),
+        _presets(),
     )
 
 
@@ -46,6 +48,17 @@ def _statistics() -> Iterator[Strip]:
     yield _varied("objective", "activation_shift", "0", [-100, -1000])
     yield _varied("objective", "normalize_gradients", "false", [True])
     yield _varied("objective", "tv_weight", "0", [100, 500])
+    yield Strip(
+        "tv_exponent",
+        "objective.tv_exponent, with tv_weight as strong each",
+        tuple(
+            Panel(
+                f"{exponent:g}{' (default)' if exponent == 2 else ''}, tv_weight {weight}",
+                {"objective": {"tv_exponent": exponent, "tv_weight": weight}},
+            )
+            for exponent, weight in ((1.0, 100), (2.0, 500), (3.0, 2500))
+        ),
+    )
 
 
 def _content() -> Iterator[Strip]:
@@ -183,6 +196,13 @@ def _styles(pictures: Pictures) -> Iterator[Strip]:
             Panel("with it", {"styles": [first | {"style_mask": str(pictures.whirl)}]}),
         ),
     )
+
+
+def _presets() -> Strip:
+    """More steps than elsewhere: Adam's mean of its iterates is slow, and the weights differ widely."""
+    steps = {"pyramid": {"smallest": WIDTH // 2, "iterations": [200, 100]}}
+    presets = [Panel(name, {"preset": name, **steps}) for name in PRESETS]
+    return Strip("preset", "preset, with as many steps each", (Panel("none (default)", steps), *presets))
 
 
 def _masked(inside: dict[str, str], outside: dict[str, str], mask: Path) -> dict[str, Any]:
