@@ -172,9 +172,7 @@ def _loss_axis(pen: _Pen, axes: Axes) -> None:
 def _ticks(axes: Axes) -> Iterator[tuple[float, bool]]:
     """Losses with a line across the panels, and whether they are labelled."""
     decades = math.log10(axes.high / axes.low)
-    digits = (1, 2, 5) if decades < 4 else (1,)
-    if decades < 0.5:
-        digits = tuple(range(1, 10))  # type: ignore[assignment]
+    digits = range(1, 10) if decades < 0.5 else (1, 2, 5) if decades < 4 else (1,)
     for power in range(math.floor(math.log10(axes.low)), math.ceil(math.log10(axes.high)) + 1):
         for digit in range(1, 10):
             loss = digit * 10.0**power
