@@ -210,7 +210,7 @@ def test_the_record_of_a_run(make_job: MakeJob, tmp_path: Path) -> None:
     assert [(level["width"], level["height"]) for level in levels] == [(50, 38), (100, 75), (200, 150)]
     # half a tile of padding on every side, tiles of 64 at every 32: ceil(length / 32) + 1 along an axis
     assert [level["tiles"] for level in levels] == [1, 5 * 4, 8 * 6]
-    assert [level["iterations"] for level in levels] == [600, 30, 30]
+    assert [level["iterations"] for level in levels] == [300, 30, 30]
     for level in levels:
         assert 1 < level["loss_last"] < level["loss_first"]
         assert level["seconds"] >= 0
@@ -223,7 +223,7 @@ def test_what_is_told_meanwhile(make_job: MakeJob) -> None:
     assert isinstance(events[-1], RunFinished)
     assert not events[0].resumed
     # the whole level has a border of 16 pixels; tiles, two rounds of 30 steps
-    assert events[0].work == ((50 + 32) * (38 + 32) * 600, 20 * 64 * 64 * 2 * 30)
+    assert events[0].work == ((50 + 32) * (38 + 32) * 300, 20 * 64 * 64 * 2 * 30)
     tiles = [(event.level, event.round, event.tile) for event in events if isinstance(event, TileFinished)]
     assert tiles == [(0, 0, 0), *((1, number, tile) for number in (0, 1) for tile in range(20))]
     measured = [

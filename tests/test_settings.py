@@ -62,7 +62,7 @@ def test_on_the_drivers_machine_graphs_leave_room_for_the_optimizer() -> None:
     here = [replace(away[0], node=platform.node())]
     kept, kept_here = (choose_keep(prepared, level, workers, "float32") for workers in (away, here))
     assert kept_here.contents == kept.contents == len(level.pieces)
-    optimizer = (4 + 2 * 21) * 6032 * 4532 * 12
+    optimizer = (4 + 2 * 16) * 6032 * 4532 * 12
     beyond_spare = optimizer - 0.1 * 24 * GIB  # a tenth of the memory is left alone anyway
     fewer = beyond_spare / graph_bytes(prepared.job, level, False)
     assert kept.graphs - kept_here.graphs == pytest.approx(fewer, abs=2)

@@ -31,8 +31,8 @@ def test_print_scale_level_by_level(print_scale: RenderPlan) -> None:
     ]
     # at stride 256 a side of n pixels needs ceil(n / 256) + 1 tiles of 512
     assert found == [
-        ("188x141", 1, 1, 1, 600),
-        ("375x281", 1, 1, 1, 400),
+        ("188x141", 1, 1, 1, 300),
+        ("375x281", 1, 1, 1, 200),
         ("750x562", 4, 4, 3, 30),
         ("1500x1125", 7, 6, 3, 30),
         ("3000x2250", 13, 10, 3, 30),
@@ -46,7 +46,7 @@ def test_print_scale_level_by_level(print_scale: RenderPlan) -> None:
 def test_the_work_of_print_scale(print_scale: RenderPlan) -> None:
     tiled = 4 * 4 + 7 * 6 + 13 * 10 + 25 * 19
     assert print_scale.tiles == 2 + 3 * tiled
-    whole = (188 + 32) * (141 + 32) * 600 + (375 + 32) * (281 + 32) * 400  # with their reflected borders
+    whole = (188 + 32) * (141 + 32) * 300 + (375 + 32) * (281 + 32) * 200  # with their reflected borders
     assert print_scale.evaluated_pixels == whole + tiled * 512 * 512 * 3 * 30
 
 
@@ -83,17 +83,17 @@ def test_the_exact_method_paints_whole_levels_in_pieces(make_job: MakeJob) -> No
     assert [
         (str(level.size), len(level.pieces), level.rounds, level.iterations) for level in plan.levels
     ] == [
-        ("188x141", 0, 1, 600),
-        ("375x281", 0, 1, 400),
-        ("750x562", 2 * 2, 1, 200),
-        ("1500x1125", 3 * 3, 1, 100),
+        ("188x141", 0, 1, 300),
+        ("375x281", 0, 1, 200),
+        ("750x562", 2 * 2, 1, 100),
+        ("1500x1125", 3 * 3, 1, 50),
     ]
     assert plan.levels[-1].grid.box(0) == Box(-16, -16, 1516, 1141)
     halo = 80
     columns = [(0, 496 + halo), (496 - halo, 1008 + halo), (1008 - halo, 1532)]
     rows = [(0, 384 + halo), (384 - halo, 768 + halo), (768 - halo, 1157)]
     crops = sum(b - a for a, b in columns) * sum(b - a for a, b in rows)
-    assert plan.levels[-1].evaluated_pixels == crops * 101  # one more, where the steps begin
+    assert plan.levels[-1].evaluated_pixels == crops * 51  # one more, where the steps begin
     assert plan.tiles == 1 + 1 + 4 + 9
 
 

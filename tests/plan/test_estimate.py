@@ -191,7 +191,7 @@ def test_each_optimizer_needs_its_own_room(make_job: MakeJob) -> None:
     raw = 6032 * 4532 * 12
     found = {}
     for name, keys, vectors in (
-        ("lbfgs", {}, 4 + 2 * 21),
+        ("lbfgs", {}, 4 + 2 * 16),  # the last level has 15 steps, fewer than the history holds
         ("adam", {}, 9),
         ("plain adam", {"averaging": 0}, 7),
         ("cg", {}, 9),
@@ -202,7 +202,7 @@ def test_each_optimizer_needs_its_own_room(make_job: MakeJob) -> None:
         found[name] = needs(job, plan, 1, low_precision=False)
     canvases = sum(level.size.pixels for level in plan.levels) * 12
     saved = found["lbfgs"].disk_bytes - found["adam"].disk_bytes
-    assert saved == pytest.approx((4 + 2 * 21 - 9) * raw - 2 * canvases, rel=0.02)
+    assert saved == pytest.approx((4 + 2 * 16 - 9) * raw - 2 * canvases, rel=0.02)
     assert found["cg"].disk_bytes < found["adam"].disk_bytes < 0.4 * found["lbfgs"].disk_bytes
     tiled = [
         make_job({"width": 6000}, method="feathered", optimizer={"name": name}) for name in ("lbfgs", "adam")

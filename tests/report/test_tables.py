@@ -98,7 +98,7 @@ def test_the_plan_has_one_row_per_level() -> None:
     Console(file=stream, width=120).print(plan_table(build_plan(job, Size(1200, 900), [Size(9, 9)])))
     heading, *rows = (re.split(r"  +", line.strip()) for line in stream.getvalue().splitlines())
     assert heading == ["level", "size", "tiles", "tile", "padding", "rounds", "iterations"]
-    assert rows[0] == ["1", "188x141", "whole", "220x173", "16+16, 16+16", "1", "600"]
+    assert rows[0] == ["1", "188x141", "whole", "220x173", "16+16, 16+16", "1", "300"]
     # 25 tiles of 512 at stride 256 reach over 6656 pixels, 656 more than there are
     assert rows[-1] == ["6", "6000x4500", "25x19=475", "512x512", "328+328, 310+310", "3", "30"]
     assert len(rows) == 6

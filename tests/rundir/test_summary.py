@@ -87,7 +87,7 @@ def test_a_run_in_the_middle(job: Job, plan: RenderPlan, state: RunState) -> Non
     ]
     # a tile of 256 at stride 128: ceil(448 / 128) + 1 columns and ceil(336 / 128) + 1 rows, and so on
     assert [level["tiles"] for level in record["levels"]] == [1, 5 * 4, 8 * 7]
-    assert [level["iterations"] for level in record["levels"]] == [600, 30, 30]
+    assert [level["iterations"] for level in record["levels"]] == [300, 30, 30]
 
 
 def test_versions_are_those_that_are_installed(job: Job, plan: RenderPlan) -> None:
@@ -113,7 +113,7 @@ def test_the_plan_as_data(plan: RenderPlan) -> None:
     assert record["crop"] == [0, 0, 1280, 960]
     assert record["output"] == {"width": 896, "height": 672}
     assert record["tile_solves"] == 1 + 3 * (20 + 56)
-    pixels = (224 + 32) * (168 + 32) * 600 + 256 * 256 * 90 * (20 + 56)
+    pixels = (224 + 32) * (168 + 32) * 300 + 256 * 256 * 90 * (20 + 56)
     assert record["evaluated_megapixels"] == pytest.approx(pixels / 1e6, abs=0.05)
     assert [level["whole"] for level in record["levels"]] == [True, False, False]
     for level in record["levels"]:

@@ -32,7 +32,7 @@ objective:
   tv_weight: 0.0
   content_layers: {relu4_2: 1.0}
   style_layers: {relu1_1: 1.0, relu2_1: 1.0, relu3_1: 1.0, relu4_1: 1.0, relu5_1: 1.0}
-pyramid: {smallest: 224, iterations: [600, 400, 200, 100, 50, 30]}   # coarse to fine, the last repeats
+pyramid: {smallest: 224, iterations: [300, 200, 100, 50, 25, 15]}   # coarse to fine, the last repeats
 tiles: {size: auto, rounds: 3, iterations: 30}
 optimizer: {name: lbfgs, history: 20}
 init: content
