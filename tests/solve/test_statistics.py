@@ -222,3 +222,21 @@ def test_sums_over_a_piece_are_those_of_float64() -> None:
             np.testing.assert_allclose(found.sums[region], (weight @ wide).numpy(), rtol=1e-5)
             wanted = (wide * weight[:, None]).T @ wide
             np.testing.assert_allclose(found.products[region], wanted.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+@pytest.mark.parametrize("grain", [0.0, 1e-4, 1e-2])
+def test_the_length_is_believed_where_features_hardly_vary(name: str, grain: float) -> None:
+    """Parts of the sum cancel there, and in float32 their rest can come out negative."""
+    noise = torch.randn(200, 8, generator=torch.Generator().manual_seed(2))
+    rows = (5.0 + torch.arange(8) + grain * noise).float()
+    _, slopes = comparison(((name, 1.0),), 0.0, of(features(1, 80, 8)))(
+        Moments(*(p.double() for p in of(rows)))
+    )
+    slopes = Moments(slopes.mean.float(), slopes.product.float())
+    sums = Moments(rows.sum(0), rows.T @ rows)
+    found = float(squared_length(slopes, sums, torch.tensor(200.0)))
+    wide = (2 * rows.double() @ slopes.product.double() + slopes.mean.double()).square().sum()
+    parts = (2 * rows.double() @ slopes.product.double()).square().sum()
+    assert found > 0
+    assert found == pytest.approx(float(wide), rel=0.05, abs=2e-6 * float(parts))
