@@ -320,3 +320,9 @@ def test_keys_of_the_objective_that_exclude_each_other() -> None:
     Job.model_validate(
         minimal(objective={"activation_shift": -1, "style_statistics": {"gram": 1, "mean": 1}})
     )
+
+
+def test_conjugate_gradients_need_the_loss_s_gradient() -> None:
+    both = minimal(objective={"normalize_gradients": True}, optimizer={"name": "cg"})
+    assert [place for place, _ in mistakes(Job, both)] == ["objective.normalize_gradients"]
+    Job.model_validate(minimal(objective={"normalize_gradients": True}, optimizer={"name": "adam"}))

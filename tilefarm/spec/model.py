@@ -21,7 +21,7 @@ from tilefarm.spec.output import Length, Output, Print, Target
 from tilefarm.spec.paths import NAMED_WEIGHTS, InputPath, WeightsSource
 from tilefarm.spec.preset import other_networks, with_preset
 from tilefarm.spec.presets import PresetName
-from tilefarm.spec.rules import overwritten_inputs, unknown_layers
+from tilefarm.spec.rules import overwritten_inputs, unfollowable_gradients, unknown_layers
 from tilefarm.spec.section import Conflict, Section
 from tilefarm.spec.start import Init, useless_noise
 from tilefarm.spec.values import (
@@ -191,6 +191,7 @@ class Job(Section):
             yield Conflict(("style",), "cannot be given together with styles; keep only one of them")
         yield from unknown_layers(with_default_layers(given))
         yield from animation_conflicts(given)
+        yield from unfollowable_gradients(given)
         yield from useless_noise(given)
         if folder is not None:
             yield from overwritten_inputs(given, folder)

@@ -32,6 +32,17 @@ def unknown_layers(given: Mapping[str, Any]) -> Iterator[Conflict]:
                 yield Conflict(("objective", key, str(name)), f"is not a layer of {network}{advice}")
 
 
+def unfollowable_gradients(given: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Conjugate gradients judge steps by the loss, which normalized gradients do not belong to."""
+    normalized = written(given.get("objective"), "normalize_gradients") is True
+    if normalized and written(given.get("optimizer"), "name") == "cg":
+        yield Conflict(
+            ("objective", "normalize_gradients"),
+            "does not go together with optimizer.name cg, which needs the loss's own gradient; "
+            "choose lbfgs or adam",
+        )
+
+
 def overwritten_inputs(given: Mapping[str, Any], folder: Path) -> Iterator[Conflict]:
     """The output and the animation must not replace the content, a style, the weights or each other."""
     output = _path_or_none(written(given.get("output"), "path"), folder)
