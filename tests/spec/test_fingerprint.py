@@ -202,3 +202,10 @@ def test_a_start_counts_by_its_bytes(job: Path) -> None:
     assert of(job, "init=./noise") != of(job, "init=noise")
     (job.parent / "other").write_bytes(b"another")
     assert of(job, "init=./noise") != of(job, "init=other")
+
+
+def test_one_mask_for_two_styles_is_not_two_masks(job: Path, tmp_path: Path) -> None:
+    shutil.copyfile(tmp_path / "a.jpg", tmp_path / "copy.jpg")
+    shared = of(job, "styles=[{image: b.jpg, mask: a.jpg}, {image: w.pt, mask: a.jpg}]")
+    apart = of(job, "styles=[{image: b.jpg, mask: a.jpg}, {image: w.pt, mask: copy.jpg}]")
+    assert shared != apart

@@ -9,6 +9,7 @@ from typing import Any
 
 from tilefarm.errors import JobError
 from tilefarm.spec.model import Job, Network, Objective, Optimizer, Output, Pyramid, Style, Tiles
+from tilefarm.spec.regions import is_masked, regions_of
 from tilefarm.spec.section import Section
 
 _BLOCK = 1024 * 1024
@@ -44,7 +45,7 @@ def pixel_inputs(job: Job) -> dict[str, object]:
     later: dict[str, object] = {"init_noise": job.init_noise, "color": job.color.deciding}
     return {
         "content": file_sha256(job.content),
-        "styles": [_deciding(style) | _files(style) for style in job.styles],
+        "styles": _styles(job),
         "size": _size_request(job.output),
         "method": job.method,
         "network": _deciding(job.network)
@@ -69,6 +70,16 @@ def file_sha256(path: Path) -> str:
     except OSError as error:
         raise JobError(f"{path} cannot be read: {error.strerror}") from None
     return digest.hexdigest()
+
+
+def _styles(job: Job) -> list[dict[str, Any]]:
+    """The styles; with masks also which of them share a region, since two files may hold the same mask."""
+    styles = [_deciding(style) | _files(style) for style in job.styles]
+    if is_masked(job):
+        for region, members in enumerate(regions_of(job)):
+            for number in members.styles:
+                styles[number]["region"] = region
+    return styles
 
 
 def _files(style: Style) -> dict[str, str]:
