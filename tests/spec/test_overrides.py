@@ -52,9 +52,18 @@ def test_the_last_one_wins(job: Path) -> None:
 
 
 def test_whole_sections_and_keys_in_new_sections(job: Path) -> None:
-    made = load_job(job, ["tiles={rounds: 5}", "objective.style_layers.relu2_1=2", "tiles.batch=4"])
+    made = load_job(job, ["tiles={rounds: 5}", "objective.style_weight=2", "tiles.batch=4"])
     assert (made.tiles.size, made.tiles.rounds, made.tiles.batch) == ("auto", 5, 4)
-    assert made.objective.style_layers == (("relu2_1", 2.0),)
+    assert made.objective.style_weight == 2.0
+
+
+def test_a_layer_of_the_default_is_not_set_alone(job: Path) -> None:
+    (problem,) = problems(job, "objective.style_layers.relu2_1=2")
+    assert "its other layers would be lost" in problem
+    named = load_job(
+        job, ["objective.style_layers={relu1_1: 1, relu2_1: 1}", "objective.style_layers.relu2_1=2"]
+    )
+    assert named.objective.style_layers == (("relu1_1", 1.0), ("relu2_1", 2.0))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,10 @@ _ALTERNATIVES: tuple[tuple[Location, tuple[str, ...]], ...] = (
 """Keys of which a job has one: naming one on the command line takes the others out of the file."""
 
 
+_WHOLE_MAPPINGS = ("style_layers", "content_layers")
+"""Their defaults hold several entries, which one that is set alone would replace."""
+
+
 @dataclass(frozen=True)
 class Override:
     """One `--set KEY=VALUE`."""
@@ -82,6 +86,11 @@ def _write(data: dict[str, Any], override: Override) -> None:
         here = override.location[:depth]
         following = _child(place, part, here)
         if following is None:
+            if part in _WHOLE_MAPPINGS and isinstance(last, str):
+                whole = dotted((*here, part))
+                raise ValueError(
+                    f"{whole} is not in the file, and its other layers would be lost; give all of them"
+                )
             following = {}
             _assign(place, part, following, here)
         place = following
