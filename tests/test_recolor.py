@@ -175,3 +175,15 @@ def test_the_command(
     assert capsys.readouterr().out == f"wrote {tmp_path / 'o.png'}\n"
     with Image.open("o.png") as image:
         assert image.size == (100, 75)
+
+
+@pytest.mark.parametrize("name", ["content.png", "style.png", "out.tif"])
+def test_nothing_that_the_run_reads_or_wrote_is_overwritten(
+    submit: Submit, tmp_path: Path, name: str
+) -> None:
+    run = submit()
+    before = (tmp_path / name).read_bytes()
+    request = Request(source=run.root, output=tmp_path / name, mode="content_luma")
+    with pytest.raises(JobError, match="would overwrite"):
+        recolor(request)
+    assert (tmp_path / name).read_bytes() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,7 @@ from tilefarm.errors import JobError, TilefarmError
 from tilefarm.prepare import Prepared, prepare, readable
 from tilefarm.rundir.find import load_run, run_folder
 from tilefarm.rundir.layout import RunDir
+from tilefarm.spec.files import input_files, output_files
 from tilefarm.spec.model import Job
 from tilefarm.spec.sweep import Sweep, Varied, load_jobs
 
@@ -123,14 +125,20 @@ def _entries(path: Path, overrides: Sequence[str], run_dir: Path | None) -> Iter
 
 
 def _checked(entries: Sequence[Entry | Refusal]) -> Iterator[Entry | Refusal]:
-    """Two job files of a folder must not write one file: the second is refused."""
-    writers: dict[Path, Path] = {}
+    """A job file of a folder must not write what another one writes or reads: it is refused."""
+    jobs = [entry for entry in entries if isinstance(entry, Entry)]
+    readers = {os.path.realpath(one): entry.source for entry in jobs for _, one in input_files(entry.job)}
+    writers: dict[str, Path] = {}
     for entry in entries:
         if isinstance(entry, Entry):
-            first = writers.setdefault(entry.job.output.path, entry.source)
-            if first != entry.source:
-                text = (
-                    f"{entry.source}: writes {entry.job.output.path}, as {first} does; change its output.path"
-                )
-                entry = Refusal(entry.source, JobError(text))
+            for key, target in output_files(entry.job):
+                place, why = os.path.realpath(target), ""
+                if (first := writers.setdefault(place, entry.source)) != entry.source:
+                    why = f"as {first} does"
+                elif (reader := readers.get(place, entry.source)) != entry.source:
+                    why = f"which {reader} reads"
+                if why:
+                    text = f"{entry.source}: writes {target}, {why}; change its {key}"
+                    entry = Refusal(entry.source, JobError(text))
+                    break
         yield entry

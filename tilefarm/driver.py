@@ -113,6 +113,7 @@ class _Session:
         write_text(self._run.job, to_yaml(self._job))
         self._write_plan()
         self._write_summary("running")
+        exported = False
         try:
             with Journal(self._run.journal) as journal, EventLog(self._run.events) as log:
 
@@ -123,6 +124,7 @@ class _Session:
                 if not self._is_painted():
                     self._paint(journal, listen)
                 self._export(journal, listen)
+                exported = True
                 self._run.losses.unlink(missing_ok=True)  # drawn anew, with what this session has added
                 finish(self._job, self._prepared.plan, self._run, listen)
         except BaseException as error:
@@ -131,7 +133,10 @@ class _Session:
                 self._write_summary("interrupted", str(stopped))
                 raise stopped from None
             told = isinstance(error, TilefarmError)
-            self._write_summary("failed", str(error) if told else f"{type(error).__name__}: {error}")
+            if exported:  # the picture is done, whatever is wrong with its film
+                self._write_summary("done")
+            else:
+                self._write_summary("failed", str(error) if told else f"{type(error).__name__}: {error}")
             raise
         self._write_summary("done")
 

@@ -83,7 +83,8 @@ def prepare(job: Job, look: Look | None = None) -> Prepared:
         raise JobError(problems)
     content, *styles = pictures
     start = styles.pop() if isinstance(job.init, Path) else None
-    masks = read_masks(job, content.size, [style.size for style in styles], look or readable)
+    sizes = [style.size for style in styles]
+    masks = collect(partial(read_masks, job, content.size, sizes, look or readable)) or Masks()
     plan = build_plan(job, content.size, [style.size for style in styles])
     collect(partial(check_target, job.output.path, job.output.format, plan.output))
     if job.animation is not None:

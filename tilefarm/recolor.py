@@ -23,6 +23,7 @@ from tilefarm.rundir.journal import read_journal
 from tilefarm.rundir.layout import RunDir, RunLock
 from tilefarm.rundir.state import RunState
 from tilefarm.spec.color import ColorMode
+from tilefarm.spec.files import input_files
 from tilefarm.spec.output import Output
 from tilefarm.spec.paths import same_file
 from tilefarm.spec.problems import sentence
@@ -114,6 +115,10 @@ def _checked(request: Request) -> Output:
 def _of_run(request: Request, run: RunDir) -> tuple[_Source, float]:
     """The finished canvas of a run, and its job's resolution."""
     job, _ = load_run(run)
+    for key, path in (*input_files(job), ("the run's own picture", job.output.path)):
+        if same_file(path, request.output.absolute()):
+            way = "" if path != job.output.path else ", or submit the job with --set color=MODE"
+            raise JobError(f"--output would overwrite {key}, {path}; choose another file{way}")
     content = inspect(job.content, "content")
     plan = build_plan(job, content.size, [inspect(style.image, "style").size for style in job.styles])
     state, last = RunState.replay(read_journal(run.journal)), plan.levels[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +265,26 @@ def test_one_run_commands_refuse_a_matrix(folder: Path) -> None:
     load(folder, HEAD + "matrix: {seed: [1]}")
     with pytest.raises(JobError, match="has a matrix, and this takes a job of one run"):
         load_job(folder / "gate.yaml")
+
+
+def test_films_are_the_runs_own(folder: Path) -> None:
+    for written in ("film.gif", "{path: film.gif}", "'{name}.gif'"):
+        path = folder / "job.yaml"
+        path.write_text(
+            "content: a.jpg\nstyle: a.jpg\noutput: {path: out.png}\n"
+            f"animation: {written}\nmatrix: {{seed: [1, 2]}}\n"
+        )
+        films = [job.animation.path.name for job in load_jobs(path).jobs if job.animation]
+        assert len(set(films)) == 2
+        assert all("1" in films[0] and film.endswith(".gif") for film in films)
+
+
+def test_no_run_writes_a_start_or_a_mask_of_another(folder: Path) -> None:
+    path = folder / "job.yaml"
+    path.write_text(
+        "content: a.jpg\nstyles: [{image: a.jpg, mask: out-init-noise.png}]\n"
+        "output: {path: out.png}\nmatrix: {init: [noise, content]}\n"
+    )
+    shutil.copyfile(folder / "a.jpg", folder / "out-init-noise.png")
+    with pytest.raises(JobError, match="would overwrite"):
+        load_jobs(path)

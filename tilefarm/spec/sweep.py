@@ -7,14 +7,16 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tilefarm.errors import JobError
+from tilefarm.spec.files import input_files, output_files
 from tilefarm.spec.globs import would_match
 from tilefarm.spec.load import checked_job, default_name, read_document
+from tilefarm.spec.making import ANIMATION_FORMATS
 from tilefarm.spec.matrix import MOST_RUNS, Axis, choose, in_matrix, read_axes
 from tilefarm.spec.model import Job
 from tilefarm.spec.overrides import Override, apply
@@ -103,7 +105,7 @@ def _job(
     name = data["name"]
     if isinstance(name, str) and is_name(name):
         data["name"] = _joined(name, ending)
-        _fill_output(data.get("output"), data["name"], ending)
+        _fill_outputs(data, data["name"], ending)
     # A value that is wrong was written in the matrix: its line is the choice's.
     return checked_job(replace(document, data=data), [*parsed, *choices], problems, path)
 
@@ -135,27 +137,37 @@ def _joined(base: str, ending: str) -> str:
     return base[: MOST_OF_NAME - len(ending)] + ending
 
 
-def _fill_output(output: Any, name: str, ending: str) -> None:
-    """The run's own file: its name for `{name}`, or its values behind the stem."""
-    written = output.get("path") if isinstance(output, dict) else None
-    if not isinstance(written, str) or Path(written).suffix.lower() not in OUTPUT_FORMATS:
-        return  # told by the path's own rule, once, as it was written
+def _fill_outputs(data: dict[str, Any], name: str, ending: str) -> None:
+    """The run's own files: its name for `{name}`, or its values behind the stem."""
+    for key, formats in (("output", OUTPUT_FORMATS), ("animation", ANIMATION_FORMATS)):
+        section = data.get(key)
+        if isinstance(section, dict) and "path" in section:
+            section["path"] = _filled(section["path"], formats, name, ending)
+        elif isinstance(section, str) and key == "animation":
+            data[key] = _filled(section, formats, name, ending)
+
+
+def _filled(written: Any, formats: Mapping[str, str], name: str, ending: str) -> Any:
+    if not isinstance(written, str) or Path(written).suffix.lower() not in formats:
+        return written  # told by the path's own rule, once, as it was written
     if PLACEHOLDER in written:
-        output["path"] = written.replace(PLACEHOLDER, name)
-    elif ending and (stem := Path(written).stem):
-        output["path"] = str(Path(written).with_name(f"{stem}{ending}{Path(written).suffix}"))
+        return written.replace(PLACEHOLDER, name)
+    if ending and (stem := Path(written).stem):
+        return str(Path(written).with_name(f"{stem}{ending}{Path(written).suffix}"))
+    return written
 
 
 def _collisions(jobs: Sequence[Job], axes: Sequence[Axis], path: Path) -> Iterator[str]:
     """No two runs write one file, and none writes what another one reads, now or at the next submission."""
     writers: dict[Path, Job] = {}
     for job in jobs:
-        if (other := writers.setdefault(job.output.path, job)) is not job:
-            yield (
-                f"{path}: {other.name} and {job.name} would both write {found_path(job.output.path)}; "
-                f"write {PLACEHOLDER} into output.path, before its ending"
-            )
-    inputs = {one for job in jobs for one in (job.content, *(style.image for style in job.styles))}
+        for key, target in output_files(job):
+            if (other := writers.setdefault(target, job)) is not job:
+                yield (
+                    f"{path}: {other.name} and {job.name} would both write {found_path(target)}; "
+                    f"write {PLACEHOLDER} into {key}, before its ending"
+                )
+    inputs = {one for job in jobs for _, one in input_files(job)}
     written = {os.path.realpath(target) for target in writers}
     for one in sorted(inputs):
         if os.path.realpath(one) in written:
