@@ -77,18 +77,34 @@ def tiled(
     content: Picture,
     pieces: list[Piece],
     graphs: int = 0,
+    regions: Picture | None = None,
+    contents: int | None = None,
 ) -> tuple[float, Picture]:
-    """Loss and gradient of the whole picture by the two passes; `graphs` of them are kept in between."""
-    solver = PieceSolver(network, settings, graphs, contents=len(pieces))
+    """Loss and gradient of the whole picture by the two passes.
+
+    Of so many pieces the graph is kept in between, and what is fixed (None: of all). `regions` are the shares
+    (height, width, regions).
+    """
+    solver = PieceSolver(network, settings, graphs, len(pieces) if contents is None else contents)
 
     def cut(picture: Picture, box: Box) -> Picture:
         return picture[box.top : box.bottom, box.left : box.right]
 
+    def task(index: int, crop: bool) -> PieceTask:
+        piece = pieces[index]
+        return PieceTask(
+            index,
+            "level",
+            piece.core_in_crop,
+            cut(image, piece.crop) if crop else None,
+            cut(content, piece.crop),
+            regions=None if regions is None else cut(regions, piece.crop),
+        )
+
     sums = WholeSums()
     held = {}
-    for index, piece in enumerate(pieces):
-        task = PieceTask(index, "level", piece.core_in_crop, cut(image, piece.crop), cut(content, piece.crop))
-        part = solver.statistics(task)
+    for index in range(len(pieces)):
+        part = solver.statistics(task(index, crop=True))
         assert isinstance(part, PieceSums)
         held[index] = part.holds_graph
         sums.add(part)
@@ -96,9 +112,7 @@ def tiled(
     evaluated = WholeObjective(settings, targets).evaluate(sums, 0.0)
     gradient = np.zeros_like(image)
     for index, piece in enumerate(pieces):
-        crop = None if held[index] else cut(image, piece.crop)
-        task = PieceTask(index, "level", piece.core_in_crop, crop, None)
-        part2 = solver.gradient(task, evaluated.derivatives)
+        part2 = solver.gradient(task(index, crop=not held[index]), evaluated.derivatives)
         assert isinstance(part2, PieceGradient)
         cut(gradient, piece.crop)[...] += part2.gradient
     return evaluated.losses.total, gradient

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.killed import KILLED
 from tests.standins import Mixer, opener
 from tilefarm.adam_moments import enlarge_moments, gradients_before, hands_on
 from tilefarm.driver import render, run_folder
@@ -27,24 +28,6 @@ from tilefarm.solve.tasks import AdamMoments, TileSolution
 from tilefarm.spec.load import load_job
 
 LOCAL = ExecutorChoice("local")
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tilefarm.driver import render, run_folder
-from tilefarm.execute.open import ExecutorChoice
-from tilefarm.spec.load import load_job
-
-job = load_job(Path(sys.argv[1]))
-left = int(sys.argv[2])
-
-def listen(event):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-render(job, run_folder(job, Path(sys.argv[1]).parent / "runs"), ExecutorChoice("local"), listen)
-"""
 
 
 def write_job(folder: Path, method: str, optimizer: str = "{name: adam}", size: str = "") -> Path:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from PIL import Image
 import tilefarm
 import tilefarm.driver
 from tests.moments import gram_sums
-from tilefarm.cli import main
+from tests.program import Answer, Command, program
 from tilefarm.driver import Outcome
 from tilefarm.errors import ClusterError, IncompleteError, ResourceError, StoppedError, TileFailedError
 from tilefarm.execute.open import ExecutorChoice
@@ -35,20 +34,6 @@ from tilefarm.spec.load import load_job
 
 LARGE = ("--set", "output.width=6000", "--set", "method=feathered")
 MINIMAL = "content: photo.jpg\nstyle: painting.png\noutput: {path: out/picture.png}\n"
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def told(self) -> list[str]:
-        return self.err.splitlines()
-
-
-Command = Callable[..., Answer]
 
 
 @pytest.fixture
@@ -66,18 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tilefarm_command(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Command:
-    """What the installed program does, in this process. An exception is a traceback and fails the test."""
-
-    def run(*arguments: str | Path) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["tilefarm", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in out + err
-        return Answer(int(end.value.code or 0), out, err)
-
-    return run
+    return program(monkeypatch, capfd)
 
 
 def everything(folder: Path) -> set[str]:

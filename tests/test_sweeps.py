@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from PIL import Image
 
 import tilefarm.crew
 from tests import standins
+from tests.program import Command, program
 from tests.standins import Mixer, opener
 from tilefarm.batch import Entry, load_group
-from tilefarm.cli import main
 from tilefarm.crew import Crew
 from tilefarm.driver import render, run_folder
 from tilefarm.errors import ResourceError
@@ -39,21 +38,6 @@ SWEEP = (
     + "matrix:\n  objective.style_weight: [0.5, 1, 2]\n"
 )
 WEIGHTS = Weights({}, "caffe", "none")
-
-
-@dataclass
-class Answer:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        records: list[dict[str, Any]] = json.loads(self.out)
-        return records
-
-
-Command = Callable[..., Answer]
 
 
 class Counting(Mixer):
@@ -128,16 +112,7 @@ def crews(monkeypatch: pytest.MonkeyPatch) -> Crews:
 def tilefarm_command(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Command:
-    def run(*arguments: str | Path) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["tilefarm", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in out + err
-        return Answer(int(end.value.code or 0), out, err)
-
-    return run
+    return program(monkeypatch, capfd)
 
 
 def alone(folder: Path, number: int) -> bytes:

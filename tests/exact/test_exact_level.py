@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.killed import KILLED
 from tilefarm.driver import render, run_folder
 from tilefarm.events import Event, PiecesProgress, RoundFinished, StepTaken
 from tilefarm.execute.open import ExecutorChoice
@@ -21,25 +22,6 @@ from tilefarm.spec.load import load_job
 
 LOCAL = ExecutorChoice("local")
 ITERATIONS = 6
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from types import SimpleNamespace
-from tilefarm.driver import render, run_folder
-from tilefarm.execute.open import ExecutorChoice
-from tilefarm.spec.load import load_job
-
-job = load_job(Path(sys.argv[1]))
-left = int(sys.argv[2])
-
-def listen(event):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-render(job, run_folder(job, Path(sys.argv[1]).parent / "runs"), ExecutorChoice("local"), listen)
-"""
 
 
 def write_job(folder: Path) -> Path:

@@ -10,17 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests import exactness
 from tests.exactness import Picture, relative_error, smooth_picture
 from tests.statistic_formulas import FORMULAS, Formula, gram
-from tilefarm.geometry import Box, Size
-from tilefarm.plan.halo import Piece, partition, receptive_field
+from tilefarm.geometry import Size
+from tilefarm.plan.halo import partition, receptive_field
 from tilefarm.solve.backend import make_network
 from tilefarm.solve.contract import LevelTargets, RegionMoments, SolverSettings, Weights
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import TileObjective
-from tilefarm.solve.pieces import PieceSolver
-from tilefarm.solve.tasks import PieceGradient, PieceSums, PieceTask
-from tilefarm.solve.whole import WholeObjective, WholeSums
 
 STYLE = ("relu1_1", "relu2_1", "relu3_1")
 STRIDES = {"relu1_1": 1, "relu2_1": 2, "relu3_1": 4}
@@ -115,34 +113,11 @@ def tiled(
     regions: Picture | None,
     graphs: int,
 ) -> tuple[float, Picture]:
+    """Only some of the pieces' content and regions stay with the solver; the others' are sent twice."""
     pieces = list(partition(SIZE, 32, receptive_field("vgg19", "relu3_1")))
-    solver = PieceSolver(network, settings, graphs, contents=3)
-
-    def cut(picture: Picture, box: Box) -> Picture:
-        return picture[box.top : box.bottom, box.left : box.right]
-
-    def task(index: int, piece: Piece) -> PieceTask:
-        return PieceTask(
-            index,
-            "level",
-            piece.core_in_crop,
-            cut(image, piece.crop),
-            cut(content, piece.crop),
-            regions=None if regions is None else cut(regions, piece.crop),
-        )
-
-    sums = WholeSums()
-    for index, piece in enumerate(pieces):
-        part = solver.statistics(task(index, piece))
-        assert isinstance(part, PieceSums)
-        sums.add(part)
-    evaluated = WholeObjective(settings, targets).evaluate(sums, 0.0)
-    gradient = np.zeros_like(image)
-    for index, piece in enumerate(pieces):
-        share = solver.gradient(task(index, piece), evaluated.derivatives)
-        assert isinstance(share, PieceGradient)
-        cut(gradient, piece.crop)[...] += share.gradient
-    return evaluated.losses.total, gradient
+    return exactness.tiled(
+        network, settings, targets, image, content, pieces, graphs, regions=regions, contents=3
+    )
 
 
 @pytest.mark.parametrize("masked", [False, True])
