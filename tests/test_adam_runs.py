@@ -12,19 +12,17 @@ import pytest
 from PIL import Image
 
 from tests.killed import KILLED
-from tests.standins import Mixer, opener
+from tests.remembering import Remembering
+from tests.standins import opener
 from tilefarm.adam_moments import enlarge_moments, gradients_before, hands_on
 from tilefarm.driver import render, run_folder
 from tilefarm.events import Event, RoundFinished, TileFinished
 from tilefarm.execute.open import ExecutorChoice
-from tilefarm.execute.protocol import Batch
 from tilefarm.geometry import Size
 from tilefarm.plan.build import LevelPlan
 from tilefarm.plan.grid import Grid
 from tilefarm.prepare import prepare
 from tilefarm.rundir.layout import RunDir
-from tilefarm.solve.contract import LevelTargets, SolverSettings
-from tilefarm.solve.tasks import AdamMoments, TileSolution
 from tilefarm.spec.load import load_job
 
 LOCAL = ExecutorChoice("local")
@@ -47,43 +45,6 @@ def write_job(folder: Path, method: str, optimizer: str = "{name: adam}", size: 
 
 class Halt(Exception):  # noqa: N818
     """Ends a run in mid-work."""
-
-
-class Remembering(Mixer):
-    """Moves each tile against its mean gradient; the means come from before, and go on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: list[int] = []
-
-    def solve(
-        self, settings: SolverSettings, targets: LevelTargets, batch: Batch
-    ) -> tuple[TileSolution, ...]:
-        mixed = super().solve(settings, targets, batch)
-        found = []
-        for task, solution in zip(batch.tasks, mixed, strict=True):
-            gradient = task.image - task.content + np.float32(0.001 * task.index)
-            before = task.moments or AdamMoments(gradient, gradient**2, 0)
-            self.counts.append(before.count)
-            assert before.square.min() >= 0
-            means = AdamMoments(
-                0.9 * before.gradient + np.float32(0.1) * gradient,
-                0.9 * before.square + np.float32(0.1) * gradient**2,
-                before.count + task.iterations,
-            )
-            found.append(
-                TileSolution(
-                    index=task.index,
-                    image=(solution.image - np.float32(0.1) * means.gradient).astype(np.float32),
-                    first=solution.first,
-                    last=solution.last,
-                    iterations=task.iterations,
-                    rollbacks=0,
-                    seconds=0.001,
-                    moments=means,
-                )
-            )
-        return tuple(found)
 
 
 def go_on(path: Path, worker: Remembering, stop_after: int | None = None) -> tuple[RunDir, list[Event]]:

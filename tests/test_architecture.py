@@ -17,6 +17,8 @@ PACKAGE = Path(tilefarm.__file__).parent
 ORDER = (
     "errors",
     "geometry",
+    "faults",
+    "sealed",
     "files",
     "spec",
     "plan",
@@ -42,6 +44,7 @@ ORDER = (
     "exact",
     "integrity",
     "delivery",
+    "export",
     "level",
     "making",
     "crew",

@@ -5,39 +5,42 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tilefarm.colouring import coloured
+from tilefarm import faults
 from tilefarm.crew import Crew
 from tilefarm.delivery import is_done
 from tilefarm.errors import JobError, TilefarmError
-from tilefarm.events import Event, Listener, RunFinished, RunStarted
+from tilefarm.events import Event, Listener, Noted, RunStarted
 from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Executor
-from tilefarm.files import checksum, write_text
+from tilefarm.export import export
+from tilefarm.files import write_text
 from tilefarm.integrity import is_intact
 from tilefarm.level import LevelRun
 from tilefarm.making.finish import finish
-from tilefarm.output.write import write_output
 from tilefarm.prepare import Prepared, check_disk, estimate, most_workers, prepare
 from tilefarm.rounds import RunTools
 from tilefarm.rundir.event_log import EventLog
+from tilefarm.rundir.find import check_ours
 from tilefarm.rundir.find import load_run as load_run
 from tilefarm.rundir.find import run_folder as run_folder
-from tilefarm.rundir.journal import Exported, Journal, Started, read_journal
+from tilefarm.rundir.inputs import write_job
+from tilefarm.rundir.journal import Journal, Started, read_journal
 from tilefarm.rundir.layout import RunDir, RunLock
+from tilefarm.rundir.leftovers import clear_leftovers
+from tilefarm.rundir.mend import mend_journal
 from tilefarm.rundir.state import RunState
 from tilefarm.rundir.summary import plan_record, read_summary, summarize, write_summary
 from tilefarm.settings import choose, solver_settings
 from tilefarm.signals import stop_behind
 from tilefarm.solve.contract import Weights
 from tilefarm.solve.weights import load_weights
+from tilefarm.spec.files import output_files
 from tilefarm.spec.model import Job
-from tilefarm.spec.resolved import to_yaml
 
 Opener = Callable[[Weights, int], Executor]
 
@@ -66,9 +69,14 @@ def render(
     TilefarmError of all kinds; run.json says how the run ended.
     """
     prepared = prepare(job)
+    check_ours(run)
     with RunLock(run):
+        mended = mend_journal(run)
+        if mended is not None:
+            listen(Noted(mended))
         state = RunState.replay(read_journal(run.journal))
         session = _Session(prepared, run, state, choice, listen, opener, crew)
+        session.clear_up()
         if is_done(prepared, run, state):
             session.settle()
             made = session.finish(listen)
@@ -104,13 +112,7 @@ class _Session:
 
     def work(self) -> None:
         """Paint what is missing, export, and leave a true run.json behind however it ends."""
-        leftovers = [*self._run.root.glob(".*"), *self._run.snapshots.glob(".*")]
-        for leftover in leftovers:  # of a driver that was killed in mid-write
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        for level in self._prepared.plan.levels:  # likewise, of one that was killed while it cleared up
-            if self._state.rounds_done(level.index) == level.rounds:
-                shutil.rmtree(self._run.optimizer(level.index), ignore_errors=True)
-        write_text(self._run.job, to_yaml(self._job))
+        write_job(self._run, self._job)
         self._write_plan()
         self._write_summary("running")
         exported = False
@@ -123,7 +125,7 @@ class _Session:
 
                 if not self._is_painted():
                     self._paint(journal, listen)
-                self._export(journal, listen)
+                export(self._prepared, self._run, journal, self._state, listen)
                 exported = True
                 self._run.losses.unlink(missing_ok=True)  # drawn anew, with what this session has added
                 finish(self._job, self._prepared.plan, self._run, listen)
@@ -140,6 +142,13 @@ class _Session:
             raise
         self._write_summary("done")
 
+    def clear_up(self) -> None:
+        """Remove what a driver left that was killed in mid-write, or while it cleared up itself."""
+        clear_leftovers(self._run, [path for _, path in output_files(self._job)])
+        for level in self._prepared.plan.levels:
+            if self._state.rounds_done(level.index) == level.rounds:
+                shutil.rmtree(self._run.optimizer(level.index), ignore_errors=True)
+
     def settle(self) -> None:
         """Say in run.json that the run is done, where a kill or damage keeps it from saying so."""
         try:
@@ -153,7 +162,7 @@ class _Session:
         """Make what a done run lacks, and whether that was an animation: a job may ask for one later."""
         made = finish(self._job, self._prepared.plan, self._run, listen)
         if made:
-            write_text(self._run.job, to_yaml(self._job))
+            write_job(self._run, self._job)
         return made
 
     def _is_painted(self) -> bool:
@@ -239,36 +248,9 @@ class _Session:
             )
         )
 
-    def _export(self, journal: Journal, listen: Listener) -> None:
-        begin = time.monotonic()
-        output, size = self._job.output, self._prepared.plan.output
-        color = self._job.color.of_result
-        with coloured(self._prepared, self._run, self._prepared.plan.levels[-1], color) as canvas:
-            write_output(
-                canvas,
-                size,
-                output.path,
-                format=output.format,
-                bit_depth=output.bit_depth,
-                dpi=output.dpi,
-            )
-        line = Exported(
-            path=str(output.path),
-            crc=checksum(output.path),
-            bit_depth=output.bit_depth,
-            dpi=output.dpi,
-            color=color,
-            seconds=time.monotonic() - begin,
-        )
-        journal.append(line)
-        self._state.apply(line)
-        for path in self._run.moments(len(self._prepared.plan.levels) - 1):
-            path.unlink(missing_ok=True)
-        self._run.tiles.unlink(missing_ok=True)  # the canvas is final: nothing is made from the slots again
-        listen(RunFinished(str(output.path), size, line.seconds))
-
     def _write_plan(self) -> None:
         write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")
+        faults.reached("plan: replaced")
 
     def _write_summary(self, status: str, message: str | None = None) -> None:
         record = summarize(
@@ -281,3 +263,4 @@ class _Session:
             message,
         )
         write_summary(self._run, record)
+        faults.reached("summary: replaced")

@@ -148,6 +148,13 @@ class AnimationWritten:
     bytes: int
 
 
+@dataclass(frozen=True)
+class Noted:
+    """Something that the user should know of, in one sentence."""
+
+    note: str
+
+
 Event = (
     RunStarted
     | LevelBegan
@@ -160,5 +167,6 @@ Event = (
     | LevelFinished
     | RunFinished
     | AnimationWritten
+    | Noted
 )
 Listener = Callable[[Event], None]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tilefarm import faults
 from tilefarm.errors import ResourceError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -74,8 +75,10 @@ def replacing(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         sync_file(temporary)
+        faults.reached("file: synced")
         temporary.replace(target)
         sync_folder(target.parent)
+        faults.reached("file: renamed")
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 
+from tilefarm import faults
 from tilefarm.adam_moments import enlarge_moments, planes
 from tilefarm.canvas.tile_store import TileStore
 from tilefarm.colour.transfer import Raw
@@ -67,15 +68,18 @@ class LevelRun:
         if regions is not None:
             crops = prepared.masks.crops(prepared.plan.crop, prepared.content.size)
             write_regions(prepared.masks.regions, crops, level.size, regions.path)
+        faults.reached("level: content written")
         if not is_intact(self._tools.run, state, level):
             self._start()
         self._rounds(range(state.rounds_done(level.index), level.rounds))
         self._content.unlink()
+        faults.reached("level: content removed")
         if regions is not None:
             regions.path.unlink()
         preview = self._tools.run.preview(level.index)
         preview.parent.mkdir(exist_ok=True)
         write_preview(self._canvas, level.size, preview)
+        faults.reached("level: preview written")
         self._tools.listen(LevelFinished(level.index, level.size, str(preview)))
 
     def _start(self) -> None:
@@ -83,16 +87,20 @@ class LevelRun:
         begin = time.monotonic()
         prepared, run = self._tools.prepared, self._tools.run
         styles = self._write_styles()
+        faults.reached("level: styles written")
         if self._index > 0:
             coarser = prepared.plan.levels[self._index - 1]
             with coloured(prepared, run, coarser, prepared.job.color.of_levels) as canvas:
                 enlarge(canvas, coarser.size, self._canvas, self._level.size)
         else:
             write_start(prepared, self._content, styles, self._canvas)
+        faults.reached("level: canvas written")
         targets_crc = save_targets(run.targets(self._index), self._measure_targets(styles))
+        faults.reached("level: targets saved")
         moments_crc, slots = None, planes(self._tools.settings)
         if slots > 1 and self._index > 0:
             moments_crc = enlarge_moments(run, prepared.plan.levels[self._index - 1], self._level)
+            faults.reached("level: means enlarged")
         line = LevelStarted(
             level=self._index,
             canvas_crc=checksum(self._canvas),

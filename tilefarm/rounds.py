@@ -9,6 +9,7 @@ from statistics import fmean
 
 import numpy as np
 
+from tilefarm import faults
 from tilefarm.adam_moments import blend_moments, gradients_before, hands_on, planes, read_moments
 from tilefarm.canvas.blend import blend
 from tilefarm.canvas.tile_store import TileStore
@@ -94,6 +95,7 @@ class Round:
         plan = tools.prepared.plan
         blends_moments = self._uses_moments and hands_on(plan, level, self._number)
         moments_crc = blend_moments(tools.run, level, self._store) if blends_moments else None
+        faults.reached("blend: means blended")
         line = RoundDone(
             level=level.index,
             round=self._number,

@@ -19,7 +19,7 @@ from tilefarm.plan.estimate import (
 )
 from tilefarm.plan.layers import content_layers, style_layers
 from tilefarm.prepare import Prepared, memory_budget
-from tilefarm.rundir.journal import Started
+from tilefarm.rundir.journal import FORMAT, Started
 from tilefarm.solve.contract import AdamSettings, Precision, SolverSettings, Weights, is_low
 from tilefarm.spec.model import Job, Optimizer
 from tilefarm.spec.regions import regions_of
@@ -46,6 +46,7 @@ def choose(prepared: Prepared, workers: Sequence[WorkerInfo], weights: Weights) 
         precision = job.compute.precision
     return Started(
         version=tilefarm.__version__,
+        format=FORMAT,
         weights_sha256=weights.sha256,
         precision=precision,
         batch=_batch(prepared, workers, precision) if job.tiles.batch == "auto" else job.tiles.batch,

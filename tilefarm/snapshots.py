@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from tilefarm import faults
 from tilefarm.files import replacing, telling_when_full
 from tilefarm.geometry import Box, Size
 from tilefarm.image.preview import write_snapshot
@@ -52,12 +53,14 @@ class LevelSnapshots:
             path = self._prepare(step)
             with telling_when_full(path), replacing(path) as temporary:
                 temporary.write_bytes(data)
+            faults.reached("snapshot: written")
 
     def _write(self, step: int, source: Path, size: Size, inside: Box) -> None:
         if self._every:
             path = self._prepare(step)
             if not path.exists():
                 write_snapshot(source, size, inside, path, self._long_side)
+                faults.reached("snapshot: written")
 
     def _prepare(self, step: int) -> Path:
         path = self._run.snapshot(self._level.index, step)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tilefarm import faults
 from tilefarm.canvas.tile_store import CHANNELS, TileStore
 from tilefarm.files import sync_file, telling_when_full
 from tilefarm.image.window import open_raw
@@ -34,7 +35,9 @@ def blend(store: TileStore, grid: Grid, canvas: Path, plane: int = 0) -> int:
                 file.write(strip.data)
                 file.flush()
                 crc = zlib.crc32(strip.data, crc)
+                faults.reached("blend: strip written")
         sync_file(canvas)
+        faults.reached("blend: synced")
     return crc
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tilefarm import faults
 from tilefarm.files import reserve
 from tilefarm.geometry import Size
 
@@ -33,6 +34,7 @@ class TileStore:
         self._plane_bytes = tile.height * self._row_bytes
         self._slot_bytes = planes * self._plane_bytes
         reserve(path, count * self._slot_bytes)
+        faults.reached("tiles: reserved")
         self._descriptor = os.open(path, os.O_RDWR)
 
     def write(self, pictures: Mapping[int, NDArray[np.float32]]) -> dict[int, int]:
@@ -41,7 +43,9 @@ class TileStore:
         A picture has the shape (height, width, 3), several planes (planes, height, width, 3).
         """
         crcs = {index: self._put(index, picture) for index, picture in pictures.items()}
+        faults.reached("tiles: written")
         os.fdatasync(self._descriptor) if hasattr(os, "fdatasync") else os.fsync(self._descriptor)
+        faults.reached("tiles: synced")
         return crcs
 
     def read(

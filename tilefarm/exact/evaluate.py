@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tilefarm import faults
 from tilefarm.canvas.total_variation import add_gradient, total_variation
 from tilefarm.execute.protocol import Executor, Keep
 from tilefarm.files import reserve, zero
@@ -121,6 +122,7 @@ class WholeEvaluator:
         size, count = self._picture.size, len(self._picture.pieces)
         reserve(gradient, raw_bytes(size))
         zero(gradient)
+        faults.reached("exact: gradient reserved")
         tasks = self._tasks(point, graphs, graphs | self._held_contents)
         for part in self._executor.piece_gradients(self._settings, self._keep, slopes, tasks):
             if isinstance(part, MissingState):
@@ -129,6 +131,7 @@ class WholeEvaluator:
             pixels = open_raw(gradient, size, "r+")
             pixels[box.top : box.bottom, box.left : box.right] += part.gradient
             del pixels  # opened anew so that no more than a crop stays mapped; the optimizer syncs the file
+            faults.reached("exact: piece added")
             self._on_piece(count + part.index + 1, 2 * count)
 
     def _tasks(self, point: Path, graphs: set[int], contents: set[int]) -> Iterator[PieceTask]:

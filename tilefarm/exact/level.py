@@ -6,6 +6,7 @@ import shutil
 import time
 from typing import Any
 
+from tilefarm import faults
 from tilefarm.adam_moments import hands_on, keep_moments
 from tilefarm.events import PiecesProgress, RoundFinished, StepTaken
 from tilefarm.exact.adam import FileAdam
@@ -53,12 +54,15 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
     with replacing(canvas) as temporary:
         inside = Box(BORDER, BORDER, BORDER + level.size.width, BORDER + level.size.height)
         copy_window(optimizer.result, window, inside, temporary)
+        faults.reached("exact: canvas copied")
+    faults.reached("exact: canvas replaced")
     state = optimizer.state
     # Of iterates on average no loss is known yet.
     loss_last = state.losses[-1] if optimizer.result == optimizer.point else evaluate.loss(optimizer.result)
     moments_crc = None
     if isinstance(optimizer, FileAdam) and hands_on(tools.prepared.plan, level, 0):
         moments_crc = keep_moments(run, level, optimizer.means, inside)
+        faults.reached("exact: means replaced")
     line = RoundDone(
         level=level.index,
         round=0,
@@ -71,7 +75,9 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
     )
     tools.journal.append(line)
     tools.state.apply(line)
+    faults.reached("exact: optimizer to be removed")
     shutil.rmtree(run.optimizer(level.index))
+    faults.reached("exact: optimizer removed")
     tools.listen(RoundFinished(level.index, 0, line.loss_first, line.loss_last, line.seconds))
 
 

@@ -15,9 +15,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from tilefarm import faults
 from tilefarm.canvas import vectors
 from tilefarm.errors import TilefarmError
 from tilefarm.files import checksum, sync_file, write_text
+from tilefarm.sealed import opened_json, sealed_json
 
 ROLLBACK_FACTOR = 0.1
 MOST_ROLLBACKS = 10
@@ -120,12 +122,15 @@ class FileOptimizer(ABC, Generic[StateT]):
 
     def _commit(self, state: StateT, changed: Sequence[Path]) -> None:
         known = self._state.checksums if self._state else {}
+        faults.reached("exact: vectors changed")
         fresh = {path.name: checksum(path) for path in changed}
         for path in changed:
             sync_file(path)
+        faults.reached("exact: vectors synced")
         sums = {path.name: fresh.get(path.name, known.get(path.name, 0)) for path in self._files(state)}
         state = replace(state, checksums=sums)
-        write_text(self._folder / "state.json", json.dumps(asdict(state)))
+        write_text(self._folder / "state.json", sealed_json(json.dumps(asdict(state))))
+        faults.reached("exact: state replaced")
         self._state = state
 
     def _commit_rollback(self, state: StateT, changed: Sequence[Path] = ()) -> None:
@@ -147,8 +152,9 @@ def is_committed(folder: Path) -> bool:
 
 def _read_record(folder: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data, _ = opened_json((folder / "state.json").read_bytes())
+        record = json.loads(data)
+    except (OSError, ValueError):  # damage is one
         return None
     known = isinstance(record, dict) and {"iteration", "rollbacks", "checksums"} <= record.keys()
     return record if known else None

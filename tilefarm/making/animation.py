@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tilefarm import faults
 from tilefarm.errors import JobError
 from tilefarm.events import AnimationWritten, Listener
 from tilefarm.files import checksum, replacing, write_text
@@ -45,8 +46,11 @@ def make_animation(animation: Animation, plan: RenderPlan, run: RunDir, listen: 
         else:
             made = frames(snapshots, positions(len(snapshots), animation.seconds, MP4_RATE), size)
             count = write_mp4(made, size, HOLD_SECONDS, temporary)
+        faults.reached("finish: animation written")
+    faults.reached("finish: animation replaced")
     written = {"crc": checksum(animation.path), **wanted}
     write_text(run.animation, json.dumps(written, indent=2) + "\n")
+    faults.reached("finish: animation recorded")
     listen(AnimationWritten(str(animation.path), size, count, animation.path.stat().st_size))
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tilefarm import faults
 from tilefarm.events import Listener
 from tilefarm.making.animation import make_animation
 from tilefarm.making.losses import write_losses
@@ -17,4 +18,5 @@ def finish(job: Job, plan: RenderPlan, run: RunDir, listen: Listener) -> bool:
     """
     if not (run.losses.exists() and run.loss_table.exists()):
         write_losses(run)
+        faults.reached("finish: losses drawn")
     return job.animation is not None and make_animation(job.animation, plan, run, listen)

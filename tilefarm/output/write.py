@@ -12,7 +12,7 @@ import pyvips
 import tifffile
 from numpy.typing import NDArray
 
-from tilefarm import __version__
+from tilefarm import __version__, faults
 from tilefarm.errors import TilefarmError
 from tilefarm.files import replacing
 from tilefarm.geometry import Size
@@ -50,7 +50,10 @@ def write_output(
                 _write_tiff(source, size, temporary, bit_depth, dpi)
             else:
                 _write_with_vips(source, size, temporary, format, bit_depth, dpi)
+        faults.reached("export: picture written")
         check_output(temporary, size=size, bit_depth=bit_depth, dpi=dpi, format=format)
+        faults.reached("export: picture checked")
+    faults.reached("export: picture replaced")
 
 
 def _check_finite(source: Path, size: Size) -> None:

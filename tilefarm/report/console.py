@@ -13,6 +13,7 @@ from tilefarm.events import (
     Event,
     LevelBegan,
     LevelFinished,
+    Noted,
     PiecesProgress,
     RoundFinished,
     RunFinished,
@@ -153,6 +154,8 @@ def _line(event: Event) -> str | None:
         return f"  preview {event.preview}"
     if isinstance(event, AnimationWritten):
         return f"wrote {event.path} ({event.size}, {event.frames} frames, {event.bytes / 1e6:.1f} MB)"
+    if isinstance(event, Noted):
+        return f"note: {event.note}"
     if isinstance(event, RunFinished):
         return f"wrote {event.output} ({event.size})"
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tilefarm.errors import JobError
+from tilefarm.rundir.inputs import check_job, differences
 from tilefarm.rundir.layout import RunDir
 from tilefarm.spec.fingerprint import fingerprint
 from tilefarm.spec.load import load_job
@@ -22,10 +23,27 @@ def load_run(run: RunDir) -> tuple[Job, RunDir]:
         raise JobError(
             f"{run.root} is not a run folder: it holds no job.yaml; name a folder such as runs/NAME-HASH"
         )
+    check_job(run)
     job = load_job(run.job)
     if run_folder(job, run.root.parent).root.name[-8:] != run.root.name[-8:]:
+        changed = differences(run, job)
+        what = "; ".join(changed) if changed else "its pictures, weights or settings"
         raise JobError(
-            f"the pictures, weights or settings of {run.root} have changed since it was started, so it "
-            "cannot go on to the same picture; restore them, or submit the job anew"
+            f"{run.root} cannot go on to the same picture, since these have changed since it was started: "
+            f"{what}; restore them, or submit the job anew"
         )
     return job, run
+
+
+def check_ours(run: RunDir) -> None:
+    """Raise JobError where the folder holds somebody's files and is no run folder."""
+    if run.exists() or not run.root.exists():
+        return
+    if not run.root.is_dir():
+        raise JobError(f"{run.root} is a file, and the run needs a folder of that name; move it away")
+    strange = sorted(path.name for path in run.root.iterdir() if path.name[0] != "." and path.name != "lock")
+    if strange:
+        raise JobError(
+            f"{run.root} holds {strange[0]} and no job.yaml, so it is not a run folder of tilefarm, or not a "
+            "whole one; move it away, or choose another place with --run-dir"
+        )

@@ -1,7 +1,7 @@
 """The journal: one JSON line for each thing that is finished, durable before anyone relies on it.
 
 Pixels go to disk first, then their line. A crash between the two repeats that piece of work; a torn
-last line is what a crash while appending leaves behind, and is dropped.
+last line is what a crash while appending leaves behind, and is dropped. Every line carries its CRC-32.
 """
 
 from __future__ import annotations
@@ -14,9 +14,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from tilefarm.errors import TilefarmError
+from tilefarm import __version__, faults
+from tilefarm.errors import JobError, TilefarmError
 from tilefarm.files import telling_when_full
+from tilefarm.sealed import DamagedError, opened_json, sealed_json
 from tilefarm.solve.contract import Precision
+
+FORMAT = 2
+"""Of run folders. In format 1 lines have no sum."""
 
 
 class _Line(BaseModel):
@@ -33,6 +38,7 @@ class Started(_Line):
     batch: int
     core: int = 512
     """Pixels of a side of the exact method's pieces without their halo."""
+    format: int = 1
 
 
 class LevelStarted(_Line):
@@ -102,19 +108,65 @@ Line = Annotated[
 _ADAPTER: TypeAdapter[Started | LevelStarted | TileDone | RoundDone | Exported] = TypeAdapter(Line)
 
 
+class DamagedLineError(TilefarmError):
+    """A line of a journal is not what was written."""
+
+    def __init__(self, path: Path, number: int, offset: int) -> None:
+        self.number = number
+        """From 1."""
+        self.offset = offset
+        """Bytes before the line."""
+        super().__init__(
+            f"line {number} of {path} is damaged; 'tilefarm resume {path.parent}' does again what is lost"
+        )
+
+
 def read_journal(path: Path) -> Iterator[Started | LevelStarted | TileDone | RoundDone | Exported]:
-    """All complete lines in order. Raises TilefarmError for a damaged line before the last."""
+    """All complete lines in order.
+
+    Raises DamagedLineError for a damaged line, JobError for one that a newer version has written.
+    """
     if not path.exists():
         return
     lines = path.read_bytes().split(b"\n")
+    offset, has_sums = 0, False
     for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is torn or empty
         try:
-            yield _ADAPTER.validate_json(line)
-        except ValidationError as error:
-            raise TilefarmError(
-                f"line {number} of {path} is damaged or from another version of tilefarm; "
-                "remove the run folder to start anew"
-            ) from error
+            record, has_sum = opened_json(line)
+        except DamagedError:
+            raise DamagedLineError(path, number, offset) from None
+        if has_sums and not has_sum:
+            raise DamagedLineError(path, number, offset)
+        has_sums = has_sum
+        try:
+            found = _ADAPTER.validate_json(record)
+        except ValidationError:
+            _refuse_newer(path, record)
+            if has_sum:
+                raise JobError(
+                    f"line {number} of {path} is of a kind that tilefarm {__version__} does not know, so "
+                    "another version has worked on that folder; go on with that one, or start anew elsewhere "
+                    "with --run-dir"
+                ) from None
+            raise DamagedLineError(path, number, offset) from None
+        if isinstance(found, Started):
+            _refuse_newer(path, record)
+        yield found
+        offset += len(line) + 1
+
+
+def _refuse_newer(path: Path, record: bytes) -> None:
+    """Raise JobError for a first line of a later format, whatever else it holds."""
+    try:
+        first = json.loads(record)
+    except ValueError:
+        return
+    number = first.get("format", 1) if isinstance(first, dict) else 1
+    if isinstance(number, int) and number > FORMAT:
+        raise JobError(
+            f"{path.parent} was made by a newer tilefarm (format {number}, this one reads up to {FORMAT}); "
+            "install that version, or start anew elsewhere with --run-dir"
+        )
 
 
 class Journal:
@@ -129,16 +181,19 @@ class Journal:
             folder = os.open(path.parent, os.O_RDONLY)
             os.fsync(folder)
             os.close(folder)
+            faults.reached("journal: created")
 
     def append(self, *lines: _Line) -> None:
         """Write lines and wait once until they are durable. Raises ResourceError where the disk is full."""
         records = [line.model_dump(exclude_none=True) for line in lines]
-        texts = [json.dumps(record, separators=(",", ":")) + "\n" for record in records]
+        texts = [sealed_json(json.dumps(record, separators=(",", ":"))) + "\n" for record in records]
         data = "".join(texts).encode()
         with telling_when_full(self._path):
             while data:  # the system may take a part, above all when the disk is nearly full
                 data = data[os.write(self._descriptor, data) :]
+            faults.reached(f"{records[0]['kind']}: line written")
             os.fsync(self._descriptor)
+        faults.reached(f"{records[0]['kind']}: line synced")
 
     def close(self) -> None:
         """Close the file."""

@@ -29,6 +29,11 @@ class RunDir:
         return self.root / "job.yaml"
 
     @property
+    def inputs(self) -> Path:
+        """What the run was started with: the hashes of its input files, and its settings."""
+        return self.root / "inputs.json"
+
+    @property
     def plan(self) -> Path:
         """The plan: levels, grids, estimates."""
         return self.root / "plan.json"
@@ -37,6 +42,10 @@ class RunDir:
     def journal(self) -> Path:
         """What is finished, one line each; with the tile slots the truth about the run."""
         return self.root / "journal.jsonl"
+
+    def damaged_journal(self, number: int) -> Path:
+        """A journal that was found damaged, from 1."""
+        return self.root / f"journal.damaged-{number}"
 
     @property
     def events(self) -> Path:

@@ -1,0 +1,51 @@
+"""The last step of a run: its picture in the file that the job asks for."""
+
+from __future__ import annotations
+
+import time
+
+from tilefarm import faults
+from tilefarm.colouring import coloured
+from tilefarm.events import Listener, RunFinished
+from tilefarm.files import checksum
+from tilefarm.output.write import write_output
+from tilefarm.prepare import Prepared
+from tilefarm.rundir.journal import Exported, Journal
+from tilefarm.rundir.layout import RunDir
+from tilefarm.rundir.state import RunState
+
+
+def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, listen: Listener) -> None:
+    """Write the finished canvas as the output file, put that on record, and remove what only painting needs.
+
+    Raises TilefarmError as `write_output` does.
+    """
+    begin = time.monotonic()
+    output, size = prepared.job.output, prepared.plan.output
+    levels = prepared.plan.levels
+    color = prepared.job.color.of_result
+    with coloured(prepared, run, levels[-1], color) as canvas:
+        faults.reached("export: canvas coloured")
+        write_output(
+            canvas,
+            size,
+            output.path,
+            format=output.format,
+            bit_depth=output.bit_depth,
+            dpi=output.dpi,
+        )
+    line = Exported(
+        path=str(output.path),
+        crc=checksum(output.path),
+        bit_depth=output.bit_depth,
+        dpi=output.dpi,
+        color=color,
+        seconds=time.monotonic() - begin,
+    )
+    journal.append(line)
+    state.apply(line)
+    for path in run.moments(len(levels) - 1):
+        path.unlink(missing_ok=True)
+    run.tiles.unlink(missing_ok=True)  # the canvas is final: nothing is made from the slots again
+    faults.reached("export: slots removed")
+    listen(RunFinished(str(output.path), size, line.seconds))
