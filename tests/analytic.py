@@ -79,7 +79,8 @@ class Analytic(Mixer):
 def _features(picture: NDArray[np.float32]) -> NDArray[np.float64]:
     """Shape (positions, 2)."""
     flat: NDArray[np.float64] = picture.reshape(-1, 3).astype(np.float64)
-    return flat @ _MIX.T
+    features: NDArray[np.float64] = flat @ _MIX.T
+    return features
 
 
 def _of(task: PieceTask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

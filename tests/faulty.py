@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,12 @@ class AnalyticAdam(Analytic, Remembering):
 
 def worker_for(kind: str, log: Path | None = None) -> Mixer:
     """The stand-in that the job's method needs."""
-    kinds = {"means": Remembering, "exact": Analytic, "exact cg": Analytic, "exact adam": AnalyticAdam}
+    kinds: dict[str, Callable[..., Mixer]] = {
+        "means": Remembering,
+        "exact": Analytic,
+        "exact cg": Analytic,
+        "exact adam": AnalyticAdam,
+    }
     return kinds.get(kind, Mixer)(log=log)
 
 

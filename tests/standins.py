@@ -153,7 +153,8 @@ def _recorded(
 class Troubled:
     """Another worker, with the trouble that it finds in a folder: one file is one mishap.
 
-    `fail-TILE-N`: the solve of that tile raises, and the file is gone. `hang-TILE`: the solve writes
+    `fail-TILE-N`: the solve of that tile raises, and the file is gone. `spoil-TILE-N`: one value of its
+    solution is not a number, and the file is gone. `hang-TILE`: the solve writes
     `hanging-TILE` with its process id and waits to be killed.
     """
 
@@ -179,7 +180,12 @@ class Troubled:
                 (self._folder / f"hanging-{task.index}").write_text(str(os.getpid()))
                 time.sleep(HANG_SECONDS)
                 raise RuntimeError("nobody killed this worker")
-        return self._worker.solve(settings, targets, batch)
+        solutions = self._worker.solve(settings, targets, batch)
+        for solution in solutions:
+            for mishap in sorted(self._folder.glob(f"spoil-{solution.index}-*"))[:1]:
+                mishap.unlink()
+                solution.image[-1, -1, -1] = np.nan
+        return solutions
 
 
 def make_troubled(folder: Path) -> Callable[[Weights, str, int], Worker]:

@@ -194,6 +194,7 @@ class Round:
                 loss_last=solution.last.total,
                 rollbacks=solution.rollbacks,
                 attempts=batch.attempts,
+                gone_wrong=solution.gone_wrong,
             )
             for solution in batch.solutions
         ]

@@ -165,6 +165,25 @@ def test_a_tile_that_fails_three_times_ends_the_work(case: Case, work: Work) -> 
     assert_right(solved(case, work, work.batches[:3]), work, work.batches[:3])
 
 
+def test_a_tile_with_numbers_that_went_wrong_is_done_again_and_counted(case: Case, work: Work) -> None:
+    batches = work.batches[:5]
+    for name in ("spoil-3-a", "spoil-3-b", "spoil-1-a"):
+        (case.trouble / name).touch()
+    done = solved(case, work, batches)
+    assert {batch.index: batch.attempts for batch in done} == {0: 1, 1: 2, 2: 1, 3: 3, 4: 1}
+    # a worker tells with its next good tile; what it has not told by the end of a pass, in the next one
+    again = solved(case, work, batches)
+    assert sum(solution.gone_wrong for batch in done + again for solution in batch.solutions) == 3
+    assert_right(done, work, batches)
+
+
+def test_a_tile_that_is_never_finite_ends_the_work(case: Case, work: Work) -> None:
+    for name in ("spoil-4-a", "spoil-4-b", "spoil-4-c"):
+        (case.trouble / name).touch()
+    with pytest.raises(TileFailedError, match=r"tile 4 failed 3 times.*not finite numbers"):
+        solved(case, work, work.batches)
+
+
 def test_a_picture_without_a_finite_loss_is_named(case: Case, work: Work) -> None:
     bad = tile(6)
     bad.image[5, 5] = np.nan

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from tilefarm import faults
 from tilefarm.canvas.total_variation import add_gradient, total_variation
 from tilefarm.execute.protocol import Executor, Keep
+from tilefarm.execute.sound import is_sound
 from tilefarm.files import reserve, zero
 from tilefarm.geometry import Box, Size
 from tilefarm.image.regions import RawRegions
 from tilefarm.image.window import open_raw, raw_bytes, read_window
 from tilefarm.plan.halo import Piece
 from tilefarm.solve.contract import LevelTargets, Losses, SolverSettings
-from tilefarm.solve.tasks import Derivatives, MissingState, PieceTask
+from tilefarm.solve.tasks import Derivatives, MissingState, PieceGradient, PieceSums, PieceTask
 from tilefarm.solve.whole import WholeObjective, WholeSums
 
+_Result = TypeVar("_Result")
+_INFINITE = Losses(math.inf, math.inf, math.inf, math.inf)
 
-class _StateLostError(Exception):
-    """A worker no longer has what it kept: the pass is done again with everything sent."""
+
+class _AgainError(Exception):
+    """The pass is done again with everything sent: a worker no longer has what it kept, or numbers are not
+    finite, and that may come from what it kept."""
+
+
+class _DivergedError(Exception):
+    """Numbers are not finite in the pass that was done again either: it is the point."""
 
 
 @dataclass(frozen=True)
@@ -64,22 +75,25 @@ class WholeEvaluator:
         """Of the last evaluation."""
         self.sums = WholeSums()
         """Of the last evaluation."""
+        self.on_gone_wrong: Callable[[int], None] = lambda count: None
+        """Told how many results were thrown away because they were not finite."""
 
     def __call__(self, point: Path, gradient: Path) -> float:
-        """Evaluate at the raw picture `point`; the gradient is written to the raw file `gradient`."""
+        """Evaluate at the raw picture `point`; the gradient is written to the raw file `gradient`.
+
+        Infinity, and no gradient, where the numbers of a piece are not finite and are not either when the
+        pass over the pieces is done again.
+        """
         try:
-            graphs = self._sum(point)
-        except _StateLostError:
-            self._held_contents = set()
-            graphs = self._sum(point)
-        tv = self._total_variation(point)
-        evaluated = self._objective.evaluate(self.sums, tv)
-        self.losses, slopes = evaluated.losses, evaluated.derivatives
-        try:
-            self._add_gradients(point, gradient, slopes, graphs)
-        except _StateLostError:
-            self._held_contents = set()
-            self._add_gradients(point, gradient, slopes, set())
+            graphs = self._twice(lambda again: self._sum(point, again))
+            evaluated = self._objective.evaluate(self.sums, self._total_variation(point))
+            self.losses, slopes = evaluated.losses, evaluated.derivatives
+            self._twice(
+                lambda again: self._add_gradients(point, gradient, slopes, set() if again else graphs, again)
+            )
+        except _DivergedError:
+            self.losses = _INFINITE
+            return math.inf
         settings, scales = self._settings, self._settings.scales
         weight = scales.overall * settings.tv_weight * scales.tv
         if weight:
@@ -87,19 +101,32 @@ class WholeEvaluator:
         return self.losses.total
 
     def loss(self, point: Path) -> float:
-        """The loss alone, by the first pass."""
+        """The loss alone, by the first pass; infinity as above."""
         try:
-            self._sum(point)
-        except _StateLostError:
-            self._held_contents = set()
-            self._sum(point)
-        self.losses = self._objective.evaluate(self.sums, self._total_variation(point)).losses
+            self._twice(lambda again: self._sum(point, again))
+        except _DivergedError:
+            self.losses = _INFINITE
+        else:
+            self.losses = self._objective.evaluate(self.sums, self._total_variation(point)).losses
         return self.losses.total
+
+    def _twice(self, work: Callable[[bool], _Result]) -> _Result:
+        """A pass over the pieces, told whether it is the second time."""
+        try:
+            return work(False)
+        except _AgainError:
+            self._held_contents = set()
+            return work(True)
+
+    def _check(self, part: PieceSums | PieceGradient, again: bool) -> None:
+        if not is_sound(part):
+            self.on_gone_wrong(1)
+            raise _DivergedError if again else _AgainError
 
     def _total_variation(self, point: Path) -> float:
         return total_variation(point, self._picture.size, self._settings.tv_exponent)
 
-    def _sum(self, point: Path) -> set[int]:
+    def _sum(self, point: Path, again: bool) -> set[int]:
         """Pass 1; returns the pieces whose graphs are kept."""
         self.sums = WholeSums()
         self._evaluation += 1
@@ -107,7 +134,9 @@ class WholeEvaluator:
         tasks = self._tasks(point, graphs=set(), contents=self._held_contents)
         for part in self._executor.piece_sums(self._settings, self._keep, tasks):
             if isinstance(part, MissingState):
-                raise _StateLostError
+                raise _AgainError
+            self.on_gone_wrong(part.gone_wrong)
+            self._check(part, again)
             self.sums.add(part)
             if part.holds_graph:
                 graphs.add(part.index)
@@ -117,7 +146,9 @@ class WholeEvaluator:
         self._held_contents = contents
         return graphs
 
-    def _add_gradients(self, point: Path, gradient: Path, slopes: Derivatives, graphs: set[int]) -> None:
+    def _add_gradients(
+        self, point: Path, gradient: Path, slopes: Derivatives, graphs: set[int], again: bool
+    ) -> None:
         """Pass 2: every piece's gradient, halo included, added in order. Pieces in `graphs` need no crop."""
         size, count = self._picture.size, len(self._picture.pieces)
         reserve(gradient, raw_bytes(size))
@@ -126,7 +157,8 @@ class WholeEvaluator:
         tasks = self._tasks(point, graphs, graphs | self._held_contents)
         for part in self._executor.piece_gradients(self._settings, self._keep, slopes, tasks):
             if isinstance(part, MissingState):
-                raise _StateLostError
+                raise _AgainError
+            self._check(part, again)
             box = self._picture.pieces[part.index].crop
             pixels = open_raw(gradient, size, "r+")
             pixels[box.top : box.bottom, box.left : box.right] += part.gradient

@@ -46,6 +46,7 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
     evaluate = WholeEvaluator(tools.executor, tools.settings, targets, picture, keep, on_piece)
     length = window.pixels * 3
     optimizer = make_optimizer(tools, level, length, evaluate)
+    evaluate.on_gone_wrong = optimizer.count_gone_wrong
     if not optimizer.resume():
         optimizer.start(lambda path: copy_window(canvas, level.size, level.grid.box(0), path))
     snapshots = LevelSnapshots(tools.prepared, run, level)
@@ -71,6 +72,7 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
         loss_last=loss_last,
         seconds=time.monotonic() - begin,
         rollbacks=state.rollbacks,
+        gone_wrong=state.gone_wrong,
         moments_crc=moments_crc,
     )
     tools.journal.append(line)

@@ -11,7 +11,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -42,6 +42,8 @@ class State:
     rollbacks_in_row: int
     checksums: dict[str, int]
     """CRC-32 of every file that the state speaks of, by name."""
+    gone_wrong: int = field(default=0, kw_only=True)
+    """Results with numbers that were not finite, which were thrown away."""
 
 
 StateT = TypeVar("StateT", bound=State)
@@ -55,6 +57,7 @@ class FileOptimizer(ABC, Generic[StateT]):
         self._length = length
         self._evaluate = evaluate
         self._state: StateT | None = None
+        self._gone_wrong = 0
 
     @property
     def state(self) -> StateT:
@@ -113,6 +116,10 @@ class FileOptimizer(ABC, Generic[StateT]):
     def _files(self, state: StateT) -> list[Path]:
         """Every file that a state speaks of."""
 
+    def count_gone_wrong(self, count: int) -> None:
+        """Put so many results that were thrown away on record, with the next commit."""
+        self._gone_wrong += count
+
     def file(self, kind: str, number: int) -> Path:
         """The file of a vector."""
         return self._folder / f"{kind}{number}.f32"
@@ -128,7 +135,8 @@ class FileOptimizer(ABC, Generic[StateT]):
             sync_file(path)
         faults.reached("exact: vectors synced")
         sums = {path.name: fresh.get(path.name, known.get(path.name, 0)) for path in self._files(state)}
-        state = replace(state, checksums=sums)
+        state = replace(state, checksums=sums, gone_wrong=state.gone_wrong + self._gone_wrong)
+        self._gone_wrong = 0
         write_text(self._folder / "state.json", sealed_json(json.dumps(asdict(state))))
         faults.reached("exact: state replaced")
         self._state = state

@@ -20,6 +20,7 @@ from tilefarm.execute.dispatch import IN_FLIGHT, Dispatcher, last_line
 from tilefarm.execute.order import in_order
 from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Batch, BatchDone, Keep, Progress, Worker, WorkerInfo
+from tilefarm.execute.sound import Judged
 from tilefarm.solve.contract import LevelTargets, SolverSettings, Weights
 from tilefarm.solve.tasks import (
     Derivatives,
@@ -237,5 +238,5 @@ class _Actor:
 
     def _ready(self, weights: Weights) -> Worker:
         if self._worker is None:
-            self._worker = self._make_worker(weights, self._device, self._threads)
+            self._worker = Judged(self._make_worker(weights, self._device, self._threads))
         return self._worker

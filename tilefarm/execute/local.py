@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from tilefarm.errors import ResourceError, StoppedError, TileFailedError, TilefarmError
 from tilefarm.execute.protocol import MAX_ATTEMPTS, Batch, BatchDone, Keep, Progress, Worker, WorkerInfo
+from tilefarm.execute.sound import Judged
 from tilefarm.solve.contract import LevelTargets, SolverSettings
 from tilefarm.solve.tasks import (
     Derivatives,
@@ -28,7 +29,7 @@ class LocalExecutor:
     """Runs everything in the calling thread; a second thread reports progress meanwhile."""
 
     def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+        self._worker = Judged(worker)
         self._info = (worker.info(),)
 
     @property

@@ -67,6 +67,8 @@ class TileDone(_Line):
     loss_last: float
     rollbacks: int
     attempts: int
+    gone_wrong: int = 0
+    """Results with numbers that were not finite, thrown away by the worker since its last good one."""
 
 
 class RoundDone(_Line):
@@ -83,6 +85,8 @@ class RoundDone(_Line):
     """Of the session that finished the round."""
     rollbacks: int = 0
     """Of the exact method's optimizer; those of tiles are in their own lines."""
+    gone_wrong: int = 0
+    """Of the exact method: passes over the pieces with numbers that were not finite."""
     moments_crc: tuple[int, int] | None = None
     """Of the canvases of Adam's means, where there are any."""
 

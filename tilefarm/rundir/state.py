@@ -84,3 +84,9 @@ class RunState:
         """How often a step with a bad loss or gradient was taken back."""
         of_tiles = sum(tile.rollbacks for tiles in self.tiles.values() for tile in tiles.values())
         return of_tiles + sum(line.rollbacks for line in self.rounds.values())
+
+    @property
+    def numbers_gone_wrong(self) -> int:
+        """How often a result was thrown away because it held numbers that are not finite."""
+        of_tiles = sum(tile.gone_wrong for tiles in self.tiles.values() for tile in tiles.values())
+        return of_tiles + sum(line.gone_wrong for line in self.rounds.values())

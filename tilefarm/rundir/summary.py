@@ -63,6 +63,7 @@ def summarize(
         "peak_rss_bytes": {"driver": driver_rss, "workers": list(worker_rss)},
         "tile_retries": state.tile_retries,
         "rollbacks": state.rollbacks,
+        "numbers_gone_wrong": state.numbers_gone_wrong,
         "versions": {
             "tilefarm": tilefarm.__version__,
             "python": platform.python_version(),

@@ -73,6 +73,8 @@ class TileSolution:
     """After every step, where the task asks for a recording."""
     frames: tuple[tuple[int, bytes], ...] = ()
     """(step, JPEG file) for every so many steps, likewise."""
+    gone_wrong: int = 0
+    """Results of this worker that were thrown away since its last, because they were not finite."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,8 @@ class PieceSums:
     """Whether the worker kept this piece's graph for pass 2."""
     holds_content: bool
     """Whether the worker kept the content's features of this piece for the level."""
+    gone_wrong: int = 0
+    """Results of this worker that were thrown away since its last, because they were not finite."""
 
 
 @dataclass(frozen=True)
