@@ -72,20 +72,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[E
     return run.canvas(2).read_bytes(), events, worker.solved
 
 
-@pytest.mark.parametrize("share", [0.2, 0.45, 0.6, 0.8, 0.95])
-def test_a_run_halted_anywhere_ends_in_the_same_picture(
-    tmp_path: Path, undisturbed: tuple[bytes, list[Event], int], share: float
-) -> None:
-    canvas, events, solved = undisturbed
-    path = write_job(tmp_path, "feathered", size=", width: 200")
-    first, second = Remembering(), Remembering()
-    with pytest.raises(Halt):
-        go_on(path, first, stop_after=int(share * len(events)))
-    run, _ = go_on(path, second)
-    assert run.canvas(2).read_bytes() == canvas
-    assert first.solved + second.solved == solved, "no tile was solved twice"
-
-
 def in_the_last_round(events: list[Event]) -> int:
     """The number of the event that tells of the fifth tile of the finest level's second round."""
     tiles = [n for n, event in enumerate(events, 1) if isinstance(event, TileFinished) and event.level == 2]

@@ -22,14 +22,11 @@ from PIL import Image
 
 from tests import standins
 from tests.standins import Mixer, opener
-from tilefarm.canvas.blend import blend
-from tilefarm.canvas.tile_store import TileStore
 from tilefarm.driver import load_run, render, run_folder
 from tilefarm.errors import JobError, StoppedError
-from tilefarm.events import Event, LevelFinished, RoundFinished, TileFinished
+from tilefarm.events import Event, TileFinished
 from tilefarm.execute.open import ExecutorChoice
 from tilefarm.execute.protocol import Batch
-from tilefarm.plan.grid import Grid
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.summary import read_summary
 from tilefarm.solve.contract import LevelTargets, SolverSettings
@@ -183,18 +180,6 @@ def test_the_kills_are_spread_over_levels_and_rounds(undisturbed: Undisturbed) -
     assert {(1, 1), (2, 0), (2, 1)} <= rounds
 
 
-@pytest.mark.parametrize("kind", [RoundFinished, LevelFinished])
-def test_a_driver_killed_at_a_boundary(
-    job_file: Path, tmp_path: Path, undisturbed: Undisturbed, kind: type[Event]
-) -> None:
-    log = tmp_path / "solved.log"
-    event = [number for number, one in enumerate(undisturbed.events, 1) if isinstance(one, kind)][1]
-    killed_driver(job_file, log, "--kill-at-event", str(event))
-    run = go_on(job_file, Mixer(log=log))
-    assert_same(run, job_file, undisturbed)
-    assert len(log.read_text().splitlines()) == SOLVES
-
-
 def test_a_driver_killed_after_its_last_step_is_done(
     job_file: Path, tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
@@ -227,32 +212,6 @@ def test_a_torn_journal_line_costs_one_tile(job_file: Path, tmp_path: Path, undi
     go_on(job_file, worker)
     assert_same(run, job_file, undisturbed)
     assert worker.solved == SOLVES - 28
-
-
-@pytest.mark.parametrize("call", [1, 2, 5])
-def test_a_blend_that_was_left_half_done(
-    job_file: Path, undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch, call: int
-) -> None:
-    calls = 0
-
-    def half(store: TileStore, grid: Grid, canvas: Path) -> int:
-        nonlocal calls
-        calls += 1
-        if calls < call:
-            return blend(store, grid, canvas)
-        with canvas.open("r+b") as file:
-            file.write(bytes(canvas.stat().st_size // 2))
-        raise Halt
-
-    monkeypatch.setattr("tilefarm.rounds.blend", half)
-    first = Mixer()
-    with pytest.raises(Halt):
-        go_on(job_file, first)
-    monkeypatch.undo()
-    second = Mixer()
-    run = go_on(job_file, second)
-    assert_same(run, job_file, undisturbed)
-    assert first.solved + second.solved == SOLVES
 
 
 # ---- damage -------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 
 from tilefarm import faults
@@ -86,6 +87,9 @@ class LevelRun:
         """Make the starting canvas and the targets, and put them on record."""
         begin = time.monotonic()
         prepared, run = self._tools.prepared, self._tools.run
+        shutil.rmtree(
+            run.optimizer(self._index), ignore_errors=True
+        )  # what is there belongs to a start before
         styles = self._write_styles()
         faults.reached("level: styles written")
         if self._index > 0:

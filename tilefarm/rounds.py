@@ -23,9 +23,10 @@ from tilefarm.events import (
     TileFinished,
 )
 from tilefarm.execute.protocol import Batch, BatchDone, Executor, Progress
+from tilefarm.files import reserve
 from tilefarm.geometry import Box
 from tilefarm.image.regions import RawRegions
-from tilefarm.image.window import open_raw, read_window
+from tilefarm.image.window import open_raw, raw_bytes, read_window
 from tilefarm.plan.build import LevelPlan
 from tilefarm.plan.halo import receptive_field
 from tilefarm.plan.layers import deepest_of
@@ -89,7 +90,9 @@ class Round:
             done = tools.executor.solve(tools.settings, self._round_targets(), batches, self._on_progress)
             for batch in done:
                 self._keep(batch)
-        crc = blend(self._store, level.grid, tools.run.canvas(level.index))
+        canvas = tools.run.canvas(level.index)
+        reserve(canvas, raw_bytes(level.size))  # where a resumed run found it cut off
+        crc = blend(self._store, level.grid, canvas)
         self._snapshots.of_canvas((self._number + 1) * level.iterations)
         tiles = tools.state.tiles_done(level.index, self._number).values()
         plan = tools.prepared.plan

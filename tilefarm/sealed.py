@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 import zlib
+from pathlib import Path
 
 _JSON_SEAL = b',"sum":"????????"}'
 _MARKS = [place for place, mark in enumerate(_JSON_SEAL) if mark != ord("?")]
 _FEWEST_MARKS = 6
 """Of the ten around the digits: what has so many is a seal, damaged or not. No record ends so without one."""
 _TEXT_SEAL = re.compile(rb"# sum ([0-9a-f]{8})\n\Z")
+_FILE_SEAL = len("sum 01234567")
+_END_OF_JPEG = b"\xff\xd9"
 
 
 class DamagedError(ValueError):
@@ -49,6 +52,22 @@ def is_sealed_text(data: bytes) -> bool:
     if _sum(data[: found.start()]).encode() != found[1]:
         raise DamagedError("the sum does not fit")
     return True
+
+
+def seal_file(path: Path) -> None:
+    """Add its sum to the end of a small file, where decoders of pictures do not look."""
+    data = path.read_bytes()
+    path.write_bytes(data + f"sum {_sum(data)}".encode())
+
+
+def is_whole_picture(path: Path) -> bool:
+    """Whether a JPEG file is as it was sealed; one of a version before has no sum, and ends in its end mark."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    seal = f"sum {_sum(data[:-_FILE_SEAL])}".encode()
+    return data.endswith(seal) or data.endswith(_END_OF_JPEG)
 
 
 def _sum(data: bytes) -> str:

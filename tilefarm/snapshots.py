@@ -1,4 +1,4 @@
-"""The snapshots of one level: small copies of the picture as it was after so many steps.
+"""The snapshots of one level: small copies of the picture as it was after so many steps, each with its sum.
 
 They decide nothing. Each is written before the step or the round that it shows is left behind, and a resumed
 level makes up for the one that a kill kept from being written, so that a killed run has the same set as an
@@ -18,6 +18,7 @@ from tilefarm.plan.build import LevelPlan
 from tilefarm.plan.frames import last_step, snapshot_steps
 from tilefarm.prepare import Prepared
 from tilefarm.rundir.layout import RunDir
+from tilefarm.sealed import is_whole_picture, seal_file
 from tilefarm.solve.tasks import Recording
 
 
@@ -53,13 +54,16 @@ class LevelSnapshots:
             path = self._prepare(step)
             with telling_when_full(path), replacing(path) as temporary:
                 temporary.write_bytes(data)
+                seal_file(temporary)
             faults.reached("snapshot: written")
 
     def _write(self, step: int, source: Path, size: Size, inside: Box) -> None:
         if self._every:
             path = self._prepare(step)
-            if not path.exists():
-                write_snapshot(source, size, inside, path, self._long_side)
+            if not is_whole_picture(path):
+                with telling_when_full(path), replacing(path) as temporary:
+                    write_snapshot(source, size, inside, temporary, self._long_side)
+                    seal_file(temporary)
                 faults.reached("snapshot: written")
 
     def _prepare(self, step: int) -> Path:

@@ -44,10 +44,10 @@ def state(line: Make) -> RunState:
         [
             line(Started, weights_sha256="c0ffee", precision="bfloat16"),
             line(LevelStarted, level=0, seconds=1.0),
-            line(TileDone, level=0, round=0, tile=0, attempts=2, rollbacks=1),
+            line(TileDone, level=0, round=0, tile=0, attempts=2, rollbacks=1, gone_wrong=2),
             line(RoundDone, level=0, round=0, loss_first=100.0, loss_last=50.0, seconds=2.0),
             line(LevelStarted, level=1, seconds=4.0),
-            line(RoundDone, level=1, round=0, loss_first=80.0, loss_last=40.0, seconds=8.0),
+            line(RoundDone, level=1, round=0, loss_first=80.0, loss_last=40.0, seconds=8.0, gone_wrong=4),
             line(RoundDone, level=1, round=1, loss_first=39.0, loss_last=30.0, seconds=16.0),
             line(Exported, seconds=32.0),
         ]
@@ -71,7 +71,7 @@ def test_a_run_in_the_middle(job: Job, plan: RenderPlan, state: RunState) -> Non
     assert (record["method"], record["network"]) == ("feathered", "vgg19")
     assert (record["weights_sha256"], record["precision"]) == ("c0ffee", "bfloat16")
     assert record["peak_rss_bytes"] == {"driver": 7, "workers": [8, 9]}
-    assert (record["tile_retries"], record["rollbacks"]) == (1, 1)
+    assert (record["tile_retries"], record["rollbacks"], record["numbers_gone_wrong"]) == (1, 1, 6)
     assert record["seconds"] == 1 + 2 + 4 + 8 + 16 + 32
     assert [(level["width"], level["height"]) for level in record["levels"]] == [
         (224, 168),

@@ -15,6 +15,7 @@ from tilefarm.geometry import Size
 from tilefarm.image.engine import open_picture, reason
 from tilefarm.image.resize import fitted
 from tilefarm.rundir.layout import RunDir
+from tilefarm.sealed import is_whole_picture
 
 Frame = NDArray[np.uint8]
 """Shape (height, width, 3), sRGB."""
@@ -57,6 +58,11 @@ def frames(snapshots: Sequence[Path], positions: Sequence[float], size: Size) ->
 
 
 def _load(path: Path, size: Size) -> Frame:
+    if not is_whole_picture(path):
+        raise TilefarmError(
+            f"the snapshot {path} is damaged; remove it, and the animation does without it: tilefarm resume "
+            f"{path.parent.parent}"
+        )
     try:
         picture: Frame = fitted(open_picture(path), size).numpy()
     except (pyvips.Error, OSError) as error:
