@@ -87,9 +87,7 @@ class LevelRun:
         """Make the starting canvas and the targets, and put them on record."""
         begin = time.monotonic()
         prepared, run = self._tools.prepared, self._tools.run
-        shutil.rmtree(
-            run.optimizer(self._index), ignore_errors=True
-        )  # what is there belongs to a start before
+        shutil.rmtree(run.optimizer(self._index), ignore_errors=True)  # of a start before
         styles = self._write_styles()
         faults.reached("level: styles written")
         if self._index > 0:

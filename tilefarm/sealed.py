@@ -61,7 +61,7 @@ def seal_file(path: Path) -> None:
 
 
 def is_whole_picture(path: Path) -> bool:
-    """Whether a JPEG file is as it was sealed; one of a version before has no sum, and ends in its end mark."""
+    """Whether a JPEG file is as it was sealed; an older one has no sum, and ends in its end mark."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
