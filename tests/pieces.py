@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tests.standins import Mixer
-from tilefarm.execute.protocol import Keep
+from tilefarm.execute.protocol import Batch, Keep
 from tilefarm.geometry import Box
-from tilefarm.solve.contract import LayerWeights, Picture, Regions, SolverSettings
+from tilefarm.solve.contract import LayerWeights, LevelTargets, Picture, Regions, SolverSettings
 from tilefarm.solve.tasks import (
+    AdamMoments,
     Derivatives,
     LayerSums,
     Measurement,
@@ -22,6 +24,8 @@ from tilefarm.solve.tasks import (
     PieceGradient,
     PieceSums,
     PieceTask,
+    TileSolution,
+    TileTask,
 )
 
 Features = NDArray[np.float64]
@@ -61,6 +65,18 @@ class PieceMixer(Mixer):
             styles=dict.fromkeys(styles, sums),
             squares=dict.fromkeys(contents, square),
             seconds=0.0,
+        )
+
+    def solve(
+        self, settings: SolverSettings, targets: LevelTargets, batch: Batch
+    ) -> tuple[TileSolution, ...]:
+        """With Adam its means come back too, as if every step had the way to the content as its gradient."""
+        solutions = super().solve(settings, targets, batch)
+        if settings.adam is None:
+            return solutions
+        return tuple(
+            replace(solution, moments=_moments(task, solution.image))
+            for task, solution in zip(batch.tasks, solutions, strict=True)
         )
 
     def piece_sums(self, settings: SolverSettings, keep: Keep, task: PieceTask) -> PieceSums | MissingState:
@@ -128,6 +144,14 @@ class PieceMixer(Mixer):
         if task.index in self._fixed or len(self._fixed) < keep.contents:
             self._fixed[task.index] = fixed
         return fixed
+
+
+def _moments(task: TileTask, image: Picture) -> AdamMoments:
+    gradient = image - task.content
+    before = 0
+    if task.moments is not None:
+        gradient, before = (gradient + task.moments.gradient) / 2, task.moments.count
+    return AdamMoments(gradient, np.square(gradient), before + task.iterations)
 
 
 def _names(layers: LayerWeights) -> list[str]:
