@@ -30,6 +30,7 @@ from tilefarm.rundir.find import load_run as load_run
 from tilefarm.rundir.find import run_folder as run_folder
 from tilefarm.rundir.journal import Exported, Journal, Started, read_journal
 from tilefarm.rundir.layout import RunDir, RunLock
+from tilefarm.rundir.place import telling_of_place
 from tilefarm.rundir.state import RunState
 from tilefarm.rundir.summary import plan_record, read_summary, summarize, write_summary
 from tilefarm.settings import choose, solver_settings
@@ -66,7 +67,9 @@ def render(
     TilefarmError of all kinds; run.json says how the run ended.
     """
     prepared = prepare(job)
-    with RunLock(run):
+    with telling_of_place(run.root):
+        lock = RunLock(run)
+    with lock:
         state = RunState.replay(read_journal(run.journal))
         session = _Session(prepared, run, state, choice, listen, opener, crew)
         if is_done(prepared, run, state):
