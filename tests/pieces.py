@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.standins import Mixer
-from tilefarm.execute.protocol import Batch, Keep
+from tilefarm.execute.protocol import Batch, Keep, Worker
 from tilefarm.geometry import Box
-from tilefarm.solve.contract import LayerWeights, LevelTargets, Picture, Regions, SolverSettings
+from tilefarm.solve.contract import LayerWeights, LevelTargets, Picture, Regions, SolverSettings, Weights
 from tilefarm.solve.tasks import (
     AdamMoments,
     Derivatives,
@@ -201,3 +201,8 @@ def _carried_back(by_features: Features, crop: Picture, core: Box) -> Features:
     rows, columns = _neighbours(crop, core)
     np.add.at(result, np.ix_(rows, columns), neighbour[:, :, None] / 3)
     return result
+
+
+def make_mixer(weights: Weights, device: str, threads: int) -> Worker:
+    """`make_worker` of a farm of these."""
+    return PieceMixer()

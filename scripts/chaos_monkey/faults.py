@@ -19,6 +19,7 @@ DAMAGES: tuple[DamageKind, ...] = ("flip", "cut", "remove")
 ALL_FAULTS = (*STRIKES, "worker", "hang", *DAMAGES)
 _MOST_DISTURBED = 5
 _SHARE_OF_DAMAGE = 0.35
+_VITAL = ("journal.jsonl", "state.json")
 _LEAST_ROOM, _MOST_ROOM = 1 << 6, 1 << 20
 
 
@@ -63,6 +64,8 @@ class Damage:
     spot: float
     """Where in it, 0..1."""
     bit: int
+    vital: bool
+    """Whether it hits one of the small files that all depends on, where there are any."""
 
 
 def draw_strikes(
@@ -86,13 +89,17 @@ def draw_damage(chance: random.Random, kinds: Collection[str]) -> Damage | None:
     known = [kind for kind in DAMAGES if kind in kinds]
     if not known or chance.random() >= _SHARE_OF_DAMAGE:
         return None
-    return Damage(chance.choice(known), chance.random(), chance.random(), chance.randrange(8))
+    return Damage(
+        chance.choice(known), chance.random(), chance.random(), chance.randrange(8), chance.random() < 0.4
+    )
 
 
 def inflict(damage: Damage, files: list[Path], root: Path) -> tuple[str, Path | None]:
     """Do it; what was done in words, and the file, None where there is none to damage."""
     if not files:
         return "", None
+    vital = [path for path in files if path.name in _VITAL] if damage.vital else []
+    files = vital or files
     path = files[int(damage.file * len(files))]
     size = path.stat().st_size
     name, spot = path.relative_to(root), int(damage.spot * size)
