@@ -173,7 +173,8 @@ def test_three_hundred_tiles_on_a_farm(folder: Path, farm: Opener) -> None:
 
 @pytest.mark.parametrize("optimizer", ["{name: lbfgs, history: 10}", "{name: adam}"])
 def test_five_hundred_iterations(folder: Path, optimizer: str) -> None:
-    steps, sizes = 500, []
+    steps = 500
+    sizes: list[int] = []
 
     class Looking(Watch):
         def __call__(self, event: Event) -> None:

@@ -60,6 +60,8 @@ class Options:
             parser.error(f"no fault is called {', '.join(unknown)}; there are {', '.join(ALL_FAULTS)}")
         if not found.real and (alone := {"worker", "hang"} & set(kinds)):
             parser.error(f"{', '.join(sorted(alone))} needs --real: a stand-in has no process of its own")
+        if not {*kinds} - {*DAMAGES}:
+            parser.error("files are damaged between sessions: add a fault that ends one, such as kill")
         keep = found.keep.absolute()
         return cls(found.runs, found.seed, found.minutes, found.method, found.real, kinds, found.only, keep)
 
