@@ -57,9 +57,10 @@ class Watch:
         if not isinstance(event, TileFinished | StepTaken):
             return
         self.done += 1
-        if self.done == self.units // 4:
-            gc.collect()
+        if self.done == self.units // 8:  # so that what is made anew all the time is known at the first look
             tracemalloc.start()
+        elif self.done == self.units // 4:
+            gc.collect()
             self._look()
         elif self.done == self.units:
             gc.collect()
@@ -77,6 +78,7 @@ class Watch:
     def check(self) -> None:
         """Whether the second look is like the first."""
         assert self.done == self.units
+        print(self)
         later = self.units - self.units // 4
         assert self.heap[1] - self.heap[0] < HEAP_PER_UNIT * later + HEAP_SLACK
         assert self.rss[1] - self.rss[0] < RSS_GROWTH
@@ -140,50 +142,38 @@ def farm() -> Iterator[Opener]:
     cluster.leave()
 
 
-def store_bytes() -> int:
-    """What is in Ray's object store."""
-    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
-
-    reply = get_memory_info_reply(get_state_from_address(None))  # type: ignore[no-untyped-call]
-    return int(reply.store_stats.object_store_bytes_used)
-
-
-def actors() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if "Actor" in child.name()]
+def farm_processes() -> list[psutil.Process]:
+    """The workers, and the process that holds the object store."""
+    names = ("Actor", "raylet")
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if any(name in child.name() for name in names)]
 
 
 def test_three_hundred_tiles_on_a_farm(folder: Path, farm: Opener) -> None:
     """Each crosses to a worker and back through the object store, being larger than what Ray sends along."""
-    tiles, stored = [10 * 9, 19 * 16], []
-
-    class Looking(Watch):
-        def _look(self) -> None:
-            super()._look()
-            stored.append(store_bytes())
-
-    watch = Looking(sum(tiles), actors)
+    tiles = [10 * 9, 19 * 16]
+    watch = Watch(sum(tiles), farm_processes)
     more = "method: feathered\npyramid: {smallest: 512, iterations: [1]}\n"
     go(folder, (1152, 960), more + "tiles: {size: 128, rounds: 1, iterations: 1}\n", watch, farm)
     watch.check()
-    assert len(actors()) == 0
-    assert watch.others[0] > 2 * MIB
-    assert watch.others[1] - watch.others[0] < 2 * RSS_GROWTH
-    assert stored[1] < stored[0] + 8 * 3 * 128 * 128 * 3 * 4  # tiles on their way
+    assert watch.others[0] > 3 * MIB
+    assert watch.others[1] - watch.others[0] < 3 * RSS_GROWTH  # 295 tiles' data, there and back, are 166 MiB
 
 
-@pytest.mark.parametrize("optimizer", ["{name: lbfgs, history: 10}", "{name: adam}"])
-def test_five_hundred_iterations(folder: Path, optimizer: str) -> None:
+def test_five_hundred_iterations(folder: Path) -> None:
+    """With Adam, which takes every step: L-BFGS is at the minimum of this objective after 16."""
     steps = 500
     sizes: list[int] = []
 
     class Looking(Watch):
         def __call__(self, event: Event) -> None:
             super().__call__(event)
-            sizes.extend(path.stat().st_size for path in (folder / "runs").rglob("state.json"))
+            if isinstance(event, StepTaken):
+                sizes.append(next((folder / "runs").glob("*/optimizer-0/state.json")).stat().st_size)
 
     more = f"method: exact\npyramid: {{smallest: 64, iterations: [{steps}]}}\ntiles: {{size: 64}}\n"
     watch = Looking(steps)
-    run = go(folder, (80, 60), more + f"optimizer: {optimizer}\n", watch, opener(PieceMixer()))
+    run = go(folder, (80, 60), more + "optimizer: {name: adam}\n", watch, opener(PieceMixer()))
     watch.check()
     assert_short_logs(run, steps)
-    assert max(sizes) < 25 * steps + 20_000  # the losses so far, and the products of ten steps
+    assert max(sizes) < 25 * steps + 20_000  # the losses so far
