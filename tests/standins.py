@@ -31,6 +31,7 @@ from tilefarm.solve.tasks import (
     LayerSums,
     Measurement,
     MeasureTask,
+    MissingState,
     PieceGradient,
     PieceSums,
     PieceTask,
@@ -98,12 +99,12 @@ class Mixer:
             seconds=0.0,
         )
 
-    def piece_sums(self, settings: SolverSettings, keep: Keep, task: PieceTask) -> PieceSums:
+    def piece_sums(self, settings: SolverSettings, keep: Keep, task: PieceTask) -> PieceSums | MissingState:
         raise NotImplementedError("the exact method needs a network")
 
     def piece_gradient(
         self, settings: SolverSettings, keep: Keep, slopes: Derivatives, task: PieceTask
-    ) -> PieceGradient:
+    ) -> PieceGradient | MissingState:
         raise NotImplementedError("the exact method needs a network")
 
     def progress(self) -> Progress | None:

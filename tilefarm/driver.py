@@ -33,6 +33,7 @@ from tilefarm.rundir.journal import Journal, Started, read_journal
 from tilefarm.rundir.layout import RunDir, RunLock
 from tilefarm.rundir.leftovers import clear_leftovers
 from tilefarm.rundir.mend import mend_journal
+from tilefarm.rundir.place import telling_of_place
 from tilefarm.rundir.state import RunState
 from tilefarm.rundir.summary import plan_record, read_summary, summarize, write_summary
 from tilefarm.settings import choose, solver_settings
@@ -69,8 +70,10 @@ def render(
     TilefarmError of all kinds; run.json says how the run ended.
     """
     prepared = prepare(job)
-    check_ours(run)
-    with RunLock(run):
+    with telling_of_place(run.root):
+        check_ours(run)
+        lock = RunLock(run)
+    with lock:
         mended = mend_journal(run)
         if mended is not None:
             listen(Noted(mended))

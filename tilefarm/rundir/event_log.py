@@ -22,6 +22,7 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
+        self._offset = time.time() - time.monotonic()  # of this moment: the clock may be set at any later one
         self._last: dict[str, float] = {}
 
     def write(self, event: Any) -> None:
@@ -32,7 +33,11 @@ class EventLog:
             if kind in self._last and now - self._last[kind] < PROGRESS_SECONDS:
                 return
             self._last[kind] = now
-        record = {"event": kind, "time": round(time.time(), 3), **dataclasses.asdict(event)}
+        record = {
+            "event": kind,
+            "time": round(time.monotonic() + self._offset, 3),
+            **dataclasses.asdict(event),
+        }
         with suppress(OSError):
             self._file.write((json.dumps(record, separators=(",", ":")) + "\n").encode())
 

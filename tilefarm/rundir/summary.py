@@ -81,7 +81,7 @@ def read_summary(run: RunDir) -> dict[str, Any] | None:
     """run.json as it stands, None where there is none yet. Raises TilefarmError where it is damaged."""
     try:
         record = json.loads(run.summary.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except OSError:  # there is no such file, or no way to it
         return None
     except ValueError:
         record = None
