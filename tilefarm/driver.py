@@ -7,13 +7,14 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tilefarm.colouring import coloured
 from tilefarm.crew import Crew
 from tilefarm.delivery import is_done
-from tilefarm.errors import JobError, TilefarmError
+from tilefarm.errors import JobError, ResourceError, TilefarmError
 from tilefarm.events import Event, Listener, RunFinished, RunStarted
 from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.process import peak_rss
@@ -129,14 +130,19 @@ class _Session:
                 finish(self._job, self._prepared.plan, self._run, listen)
         except BaseException as error:
             stopped = stop_behind(error)
+            end = stopped or error
+            code = end.exit_code if isinstance(end, TilefarmError) else TilefarmError.exit_code
+            with suppress(ResourceError):  # a full disk must not hide why the run ended
+                if stopped is not None:
+                    self._write_summary("interrupted", str(stopped), code)
+                elif exported:  # the picture is done, whatever is wrong with its film
+                    self._write_summary("done", exit_code=code)
+                else:
+                    told = isinstance(error, TilefarmError)
+                    said = str(error) if told else f"{type(error).__name__}: {error}"
+                    self._write_summary("failed", said, code)
             if stopped is not None:
-                self._write_summary("interrupted", str(stopped))
                 raise stopped from None
-            told = isinstance(error, TilefarmError)
-            if exported:  # the picture is done, whatever is wrong with its film
-                self._write_summary("done")
-            else:
-                self._write_summary("failed", str(error) if told else f"{type(error).__name__}: {error}")
             raise
         self._write_summary("done")
 
@@ -270,7 +276,7 @@ class _Session:
     def _write_plan(self) -> None:
         write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")
 
-    def _write_summary(self, status: str, message: str | None = None) -> None:
+    def _write_summary(self, status: str, message: str | None = None, exit_code: int = 0) -> None:
         record = summarize(
             self._job,
             self._prepared.plan,
@@ -280,4 +286,4 @@ class _Session:
             self._worker_rss,
             message,
         )
-        write_summary(self._run, record)
+        write_summary(self._run, record | {"exit_code": exit_code})

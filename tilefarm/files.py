@@ -81,14 +81,15 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def telling_when_full(path: Path) -> Iterator[None]:
-    """Within the block a full disk is a ResourceError about `path`."""
+def telling_when_full(path: Path | None = None) -> Iterator[None]:
+    """Within the block a full disk is a ResourceError about `path`, or the file that the system names."""
     try:
         yield
     except OSError as error:
         if error.errno in DISK_FULL:
+            what = path or error.filename or "a file"
             raise ResourceError(
-                f"the disk became full while {path} was written; free some space and resume"
+                f"the disk became full while {what} was written; free some space and resume"
             ) from error
         raise
 

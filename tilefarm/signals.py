@@ -24,17 +24,17 @@ _LAST_SECONDS = 0.5
 """How long the last words may take."""
 _SHOW_CURSOR = "\x1b[?25h\n"
 
-LastWords = Callable[[str], str]
-"""Given what happened, says how to go on, for an end that leaves no time for anything else."""
+LastWords = Callable[[StoppedError], str]
+"""Says how to go on, for an end that leaves no time for anything else."""
 
 
 @contextmanager
-def stopping_on_signals(last_words: LastWords = lambda message: "") -> Iterator[None]:
+def stopping_on_signals(last_words: LastWords = lambda stop: "") -> Iterator[None]:
     """Within the block SIGINT, SIGTERM and SIGHUP raise StoppedError in the main thread.
 
-    Where the block has not ended `GRACE_SECONDS` later, or a second signal comes, the process ends with the exit
-    code 128 + the first signal's number, after `last_words`, which is called in another thread then. SIGHUP
-    stays ignored where it is (nohup). Blocks can be nested: the outermost counts, with the innermost's words.
+    Where the block has not ended `GRACE_SECONDS` later, or a second signal comes, the process ends with the
+    exit code 128 + the first signal's number, after `last_words`, called in another thread then. SIGHUP stays
+    ignored where it is (nohup). Blocks can be nested: the outermost counts, with the innermost's words.
     """
     global _watch
     outer = _watch
@@ -92,7 +92,7 @@ class _Watch:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if not self._stopping:  # the second is the thread's
             self._stopping = True
-            raise StoppedError(_message(number), number)
+            raise _stopped(number)
 
     def _run(self) -> None:
         """Wait for a signal, and then for the block's end; no byte more means that it has come."""
@@ -115,9 +115,10 @@ class _Watch:
         timer = threading.Timer(_LAST_SECONDS, os._exit, [128 + number])
         timer.daemon = True
         timer.start()
-        lines = [_message(number)]
+        stop = _stopped(number)
+        lines = [str(stop)]
         with suppress(Exception):  # nothing may keep the process from its end
-            lines.append(self.last_words(lines[0]))
+            lines.append(self.last_words(stop))
         shown = "".join(f"{line}\n" for line in lines if line)
         with suppress(OSError):
             os.write(2, ((_SHOW_CURSOR if os.isatty(2) else "") + shown).encode(errors="replace"))
@@ -127,5 +128,5 @@ class _Watch:
 _watch: _Watch | None = None
 
 
-def _message(number: int) -> str:
-    return f"stopped by {signal.Signals(number).name}"
+def _stopped(number: int) -> StoppedError:
+    return StoppedError(f"stopped by {signal.Signals(number).name}", number)

@@ -19,7 +19,7 @@ from tilefarm.report.sheet import draw_sheet
 from tilefarm.rundir.layout import RunDir
 from tilefarm.spec.load import load_job
 from tilefarm.spec.yaml_writer import write_yaml
-from tilefarm.submission import render_all
+from tilefarm.submission import Manner, render_all
 
 QUALITY = 85
 """Of the JPEGs."""
@@ -72,7 +72,7 @@ def render(wanted: Mapping[str, Settings], workshop: Workshop, again: bool) -> t
     def load(path: Path) -> Group:
         return load_group(path, (), workshop.runs)
 
-    records, code = render_all([workshop.jobs], load, ExecutorChoice("local"), tell)
+    records, code = render_all([workshop.jobs], load, ExecutorChoice("local"), tell, Manner())
     done = (record for record in records if record["status"] == "done")
     return {Path(record["job"]).stem: RunDir(Path(record["run"])) for record in done}, code
 
