@@ -82,7 +82,7 @@ def render_sweep(name: str, settings: Settings, workshop: Workshop) -> tuple[Pat
     path = workshop.root / f"{name}.yaml"
     path.write_text(write_yaml(job_of(settings, workshop.output("{name}"))), encoding="utf-8")
     records, code = render_all(
-        [path], lambda one: load_group(one, (), workshop.runs), ExecutorChoice("local"), tell
+        [path], lambda one: load_group(one, (), workshop.runs), ExecutorChoice("local"), tell, Manner()
     )
     return (Path(records[0]["sheet"]) if records[0].get("sheet") else None), code
 

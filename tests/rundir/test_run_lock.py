@@ -64,9 +64,7 @@ def test_a_second_process_is_refused_and_told_who_works(tmp_path: Path) -> None:
             RunLock(run)
         begin = f"{run.root} is being worked on by process {process.pid} on {platform.node()} since 20"
         assert str(caught.value).startswith(begin)
-        assert str(caught.value).endswith(
-            f"; wait for it, or stop it with: tilefarm cancel {run.root}"
-        )
+        assert str(caught.value).endswith(f"; wait for it, or stop it with: tilefarm cancel {run.root}")
         assert caught.value.exit_code == 2
         assert is_locked(run), "a refused process must not take the lock away"
     assert process.returncode == 0
