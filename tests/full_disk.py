@@ -1,8 +1,8 @@
 """Renders on a small file system that is full again and again, with stand-in work; tells what happened.
 
 python tests/full_disk.py FOLDER HOW: FOLDER is a file system of its own and holds job.yaml. HOW is `rising`:
-a little more room in every session; `suddenly`: none any more after an event, or after the next one where that
-brought nothing on record; `limited`: room enough, but no file may be longer than a bound that rises;
+a little more room in every session; `suddenly`: none any more after an event, or after the next one where
+that brought nothing on record; `limited`: room enough, but no file may be longer than a bound that rises;
 `again`: the finished picture is written once more in other formats, with rising room.
 Prints a JSON record: the files that there was no room for, and the temporary files that are left.
 """
