@@ -74,7 +74,7 @@ def render(
             session.settle()
             made = session.finish(listen)
             return Outcome(run, job.output.path, already_done=not made)
-        check_disk(run.root, estimate(prepared))
+        check_disk(prepared, run.root, estimate(prepared))
         session.work()
     return Outcome(run, job.output.path, already_done=False)
 

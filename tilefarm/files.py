@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 from tilefarm.errors import ResourceError
@@ -78,6 +79,24 @@ def replacing(target: Path) -> Iterator[Path]:
         sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what processes that were killed while they wrote `target` have left beside it."""
+    for path in target.parent.glob(f".{escape(target.name)}.*.part{escape(target.suffix)}"):
+        process = path.name.removeprefix(f".{target.name}.").partition(".")[0]
+        if process.isdecimal() and not _is_alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass  # somebody else's; or no id at all
+    return True
 
 
 @contextmanager
