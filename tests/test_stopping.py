@@ -122,7 +122,10 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     for process in made.processes:
         if process.poll() is None:
             process.kill()
-            process.communicate()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
 
 
 @pytest.fixture(scope="module")
