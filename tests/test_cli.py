@@ -382,15 +382,15 @@ def test_a_finished_run_whose_record_does_not_say_so_is_put_right(
 def test_only_one_submission_works_on_a_run(
     folder: Path, tilefarm_command: Command, echo: list[ExecutorChoice]
 ) -> None:
+    assert tilefarm_command("submit", "job.yaml").code == 0
     run = tilefarm.driver.run_folder(load_job(folder / "job.yaml"), folder / "runs")
     with RunLock(run):
-        answer = tilefarm_command("submit", "job.yaml")
+        answer = tilefarm_command("resume", run.root)
     assert answer.code == 2
-    assert answer.told == [
-        f"error: another tilefarm process (id {os.getpid()}) is working on {run.root}; "
-        "wait for it or stop it first"
-    ]
-    assert echo == []
+    (line,) = answer.told
+    assert line.startswith(f"error: {run.root} is being worked on by process {os.getpid()} on ")
+    assert line.endswith(f"stop it with: tilefarm cancel {run.root}")
+    assert len(echo) == 1
 
 
 # plan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from tilefarm.commands import files, look, render
+from tilefarm.streams import survive_closed_streams
 
 app = typer.Typer(
     add_completion=False,
@@ -15,6 +16,7 @@ app = typer.Typer(
 for command in (
     render.submit,
     render.resume,
+    render.cancel,
     look.plan,
     look.status,
     look.losses,
@@ -30,4 +32,5 @@ app.command("version")(look.show_version)
 
 def main() -> None:
     """The program's entry."""
+    survive_closed_streams()
     app()

@@ -6,13 +6,14 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tilefarm import faults
 from tilefarm.crew import Crew
 from tilefarm.delivery import is_done
-from tilefarm.errors import JobError, TilefarmError
+from tilefarm.errors import JobError, ResourceError, TilefarmError
 from tilefarm.events import Event, Listener, Noted, RunStarted
 from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.process import peak_rss
@@ -84,7 +85,7 @@ def render(
             session.settle()
             made = session.finish(listen)
             return Outcome(run, job.output.path, already_done=not made)
-        check_disk(run.root, estimate(prepared))
+        check_disk(prepared, run.root, estimate(prepared))
         session.work()
     return Outcome(run, job.output.path, already_done=False)
 
@@ -134,14 +135,19 @@ class _Session:
                 finish(self._job, self._prepared.plan, self._run, listen)
         except BaseException as error:
             stopped = stop_behind(error)
+            end = stopped or error
+            code = end.exit_code if isinstance(end, TilefarmError) else TilefarmError.exit_code
+            with suppress(ResourceError):  # a full disk must not hide why the run ended
+                if stopped is not None:
+                    self._write_summary("interrupted", str(stopped), code)
+                elif exported:  # the picture is done, whatever is wrong with its film
+                    self._write_summary("done", exit_code=code)
+                else:
+                    told = isinstance(error, TilefarmError)
+                    said = str(error) if told else f"{type(error).__name__}: {error}"
+                    self._write_summary("failed", said, code)
             if stopped is not None:
-                self._write_summary("interrupted", str(stopped))
                 raise stopped from None
-            told = isinstance(error, TilefarmError)
-            if exported:  # the picture is done, whatever is wrong with its film
-                self._write_summary("done")
-            else:
-                self._write_summary("failed", str(error) if told else f"{type(error).__name__}: {error}")
             raise
         self._write_summary("done")
 
@@ -255,7 +261,7 @@ class _Session:
         write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")
         faults.reached("plan: replaced")
 
-    def _write_summary(self, status: str, message: str | None = None) -> None:
+    def _write_summary(self, status: str, message: str | None = None, exit_code: int = 0) -> None:
         record = summarize(
             self._job,
             self._prepared.plan,
@@ -265,5 +271,5 @@ class _Session:
             self._worker_rss,
             message,
         )
-        write_summary(self._run, record)
+        write_summary(self._run, record | {"exit_code": exit_code})
         faults.reached("summary: replaced")

@@ -25,6 +25,10 @@ class JobError(TilefarmError):
         super().__init__("\n".join(self.problems))
 
 
+class RunBusyError(JobError):
+    """Another process works on the run at this moment."""
+
+
 class IncompleteError(TilefarmError):
     """The run stopped before its end and can be resumed."""
 

@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 from tilefarm import faults
@@ -83,15 +84,34 @@ def replacing(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(target: Path) -> None:
+    """Remove what processes that were killed while they wrote `target` have left beside it."""
+    for path in target.parent.glob(f".{escape(target.name)}.*.part{escape(target.suffix)}"):
+        process = path.name.removeprefix(f".{target.name}.").partition(".")[0]
+        if process.isdecimal() and not _is_alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass  # somebody else's; or no id at all
+    return True
+
+
 @contextmanager
-def telling_when_full(path: Path) -> Iterator[None]:
-    """Within the block a full disk is a ResourceError about `path`."""
+def telling_when_full(path: Path | None = None) -> Iterator[None]:
+    """Within the block a full disk is a ResourceError about `path`, or the file that the system names."""
     try:
         yield
     except OSError as error:
         if error.errno in DISK_FULL:
+            what = path or error.filename or "a file"
             raise ResourceError(
-                f"the disk became full while {path} was written; free some space and resume"
+                f"the disk became full while {what} was written; free some space and resume"
             ) from error
         raise
 

@@ -16,8 +16,8 @@ from tilefarm.masks import Masks, read_masks
 from tilefarm.output.check_animation import check_animation
 from tilefarm.output.check_target import check_target
 from tilefarm.plan.build import RenderPlan, build_plan
-from tilefarm.plan.estimate import Needs, needs
-from tilefarm.plan.frames import making_bytes
+from tilefarm.plan.estimate import Needs, needs, output_bytes
+from tilefarm.plan.frames import animation_bytes, making_bytes
 from tilefarm.solve.contract import is_low
 from tilefarm.spec.model import Job
 
@@ -117,20 +117,43 @@ def memory_budget(job: Job, free: int) -> int:
     return round(free * _SHARE_OF_MEMORY) if job.compute.memory == "auto" else job.compute.memory
 
 
-def check_disk(root: Path, required: Needs) -> None:
-    """Raise ResourceError where the disk of the run folder cannot hold the run's files."""
-    folder = root
+def check_disk(prepared: Prepared, root: Path, required: Needs) -> None:
+    """Raise ResourceError where the run's files do not fit on the run folder's disk, or results on theirs.
+
+    A file that is written is there twice while it replaces the one before.
+    """
+    job, output = prepared.job, prepared.plan.output
+    there = sum(file.stat().st_blocks * 512 for file in root.rglob("*.f32"))  # of a resumed run
+    short = [_shortage("the run", root, required.disk_bytes + _SPARE_DISK - there, "--run-dir")]
+    results = [(job.output.path, output_bytes(output, job.output.bit_depth), "output.path")]
+    if job.animation is not None:
+        results.append((job.animation.path, animation_bytes(job.animation), "animation.path"))
+    for path, size, key in results:
+        if _device(path.parent) != _device(root):
+            short.append(_shortage(f"writing {path.name}", path.parent, size, key))
+    if problems := [text for text in short if text is not None]:
+        raise ResourceError("; ".join(problems))
+
+
+def _shortage(what: str, folder: Path, size: int, key: str) -> str | None:
+    free = shutil.disk_usage(_existing(folder)).free
+    if free >= size:
+        return None
+    return (
+        f"{what} needs {gib(size)} in {folder} and the disk has {gib(free)} free; "
+        f"free some space, or choose another disk with {key}"
+    )
+
+
+def _device(folder: Path) -> int:
+    return _existing(folder).stat().st_dev
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the one in which it will be made."""
     while not folder.exists():
         folder = folder.parent
-    there = sum(
-        file.stat().st_blocks * 512 for file in root.rglob("*.f32")
-    )  # a resumed run has its space already
-    free = shutil.disk_usage(folder).free
-    if free + there < required.disk_bytes + _SPARE_DISK:
-        raise ResourceError(
-            f"the run needs {gib(required.disk_bytes)} in {root} and the disk has {gib(free)} free; "
-            "free some space, or choose another disk with --run-dir"
-        )
+    return folder
 
 
 def estimate(prepared: Prepared, precision: str | None = None) -> Needs:

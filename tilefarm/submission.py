@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,14 @@ from rich.console import Console
 
 from tilefarm.batch import Entry, Group, Refusal
 from tilefarm.crew import Crew
-from tilefarm.errors import TilefarmError
+from tilefarm.errors import RunBusyError, StoppedError, TilefarmError
 from tilefarm.execute.open import ExecutorChoice
+from tilefarm.files import telling_when_full
 from tilefarm.report.arrange import Ending, arranged
 from tilefarm.report.console import ConsoleReport, counted
-from tilefarm.rundir.layout import RunDir
+from tilefarm.rundir.ending import mark_ended, set_aside
+from tilefarm.rundir.holder import read_holder
+from tilefarm.rundir.layout import RunDir, is_locked
 from tilefarm.rundir.summary import read_summary
 from tilefarm.signals import stopping_on_signals
 from tilefarm.statistics_cache import clear_cache
@@ -25,32 +30,45 @@ Load = Callable[[Path], Group]
 Tell = Callable[[TilefarmError], None]
 
 
+class DetachedError(StoppedError):
+    """A signal ended the following of a run, and not the run."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How runs that exist already are met."""
+
+    attach: bool = False
+    """Follow a run that another process renders, and take it over if that is killed; else refuse."""
+    fresh: bool = False
+    """Move a run folder aside and begin anew."""
+
+
 def render_all(
-    paths: Sequence[Path], load: Load, choice: ExecutorChoice, tell: Tell
+    paths: Sequence[Path], load: Load, choice: ExecutorChoice, tell: Tell, manner: Manner
 ) -> tuple[list[dict[str, Any]], int]:
     """Render each and return what became of it, and the exit code: the first failure's, else 0.
 
     The runs of a sweep or of a folder share workers and measured statistics, and end in a contact sheet. A
     signal ends all of them. Progress goes to standard error.
     """
-    submission = _Submission(choice, tell)
-    for path in paths:
-        try:
-            group = load(path)
-        except TilefarmError as error:
-            submission.failed(error)
-            submission.records.append({"job": str(path), "run": None, "status": "failed"})
-        else:
-            submission.render(group)
-        if submission.stopped:
-            break
+    submission = _Submission(choice, tell, manner)
+    try:
+        with stopping_on_signals():
+            for path in paths:
+                submission.submit(path, load)
+                if submission.stopped:
+                    break
+    except StoppedError as error:  # between the runs
+        submission.failed(error)
     return submission.records, submission.codes[0] if submission.codes else 0
 
 
 class _Submission:
-    def __init__(self, choice: ExecutorChoice, tell: Tell) -> None:
+    def __init__(self, choice: ExecutorChoice, tell: Tell, manner: Manner) -> None:
         self._choice = choice
         self._tell = tell
+        self._manner = manner
         self._console = Console(stderr=True)
         self.codes: list[int] = []
         self.records: list[dict[str, Any]] = []
@@ -65,7 +83,19 @@ class _Submission:
         self._tell(error)
         self.codes.append(error.exit_code)
 
-    def render(self, group: Group) -> None:
+    def submit(self, path: Path, load: Load) -> None:
+        """Whatever one argument stands for."""
+        try:
+            group = load(path)
+        except StoppedError:
+            raise
+        except TilefarmError as error:
+            self.failed(error)
+            self.records.append({"job": str(path), "run": None, "status": "failed"})
+        else:
+            self._render(group)
+
+    def _render(self, group: Group) -> None:
         """All runs of a group, then its sheet."""
         crew = None if group.cache is None else Crew(self._choice, group.cache)
         first = len(self.records)
@@ -84,24 +114,60 @@ class _Submission:
 
     def _one(self, entry: Entry | Refusal, crew: Crew | None) -> dict[str, Any]:
         """Render one run; a failure is told, and the workers that saw it are sent home."""
-        from tilefarm.driver import render  # libvips and more, which other commands need not wait for
-
         if isinstance(entry, Refusal):
             self.failed(entry.error)
             return {"job": str(entry.source), "run": None, "status": "failed"}
-        shared: dict[str, Any] = {} if crew is None else {"crew": crew}
         try:
-            with stopping_on_signals(), ConsoleReport(self._console) as report:
-                outcome = render(entry.job, entry.run, self._choice, report, **shared)
-            if outcome.already_done:
-                self._say(f"done already: {outcome.output}")
+            with stopping_on_signals(partial(_last_words, entry.run)), telling_when_full():
+                if self._manner.fresh and (aside := set_aside(entry.run)) is not None:
+                    self._say(f"what was there is now {aside.root}")
+                self._until_done(entry, crew)
         except TilefarmError as error:
             self.failed(error)
-            if error.exit_code != 2:
-                self._say(f"resume with: tilefarm resume {entry.run.root}")
+            if error.exit_code != 2 and not isinstance(error, DetachedError):
+                self._say(_resuming(entry.run))
             if crew is not None:
                 crew.close()
         return {"job": str(entry.source), "run": str(entry.run.root), **_outcome(entry.run)}
+
+    def _until_done(self, entry: Entry, crew: Crew | None) -> None:
+        """Render a run, or follow who does."""
+        from tilefarm.driver import render  # libvips and more, which other commands need not wait for
+
+        shared: dict[str, Any] = {} if crew is None else {"crew": crew}
+        while True:
+            try:
+                with ConsoleReport(self._console) as report:
+                    outcome = render(entry.job, entry.run, self._choice, report, **shared)
+            except RunBusyError:
+                if not self._manner.attach:
+                    raise
+                if self._follow(entry):
+                    return
+            else:
+                if outcome.already_done:
+                    self._say(f"done already: {outcome.output}")
+                return
+
+    def _follow(self, entry: Entry) -> bool:
+        """Show what another process does until it ends; False where it is to be taken over."""
+        from tilefarm.follow import follow
+
+        run, holder = entry.run, read_holder(entry.run.lock) or "another process"
+        self._say(f"{run.root} is rendered by {holder}: following it; Ctrl-C lets it go on alone")
+        try:
+            with (
+                stopping_on_signals(lambda stop: _left_alone(run)),
+                ConsoleReport(self._console) as report,
+            ):
+                done = follow(run, report)
+        except StoppedError as error:
+            if is_locked(run):
+                raise DetachedError(_left_alone(run), error.exit_code - 128) from error
+            raise
+        if not done:
+            self._say(f"{holder} is gone before the end: taking over")
+        return done
 
     def _finish(self, group: Group, records: list[dict[str, Any]]) -> None:
         """The contact sheet, which every record names, and the count. The cache goes when all is done."""
@@ -133,8 +199,7 @@ class _Submission:
             Ending(_name(entry), record["status"], Path(record["output"]) if "output" in record else None)
             for entry, record in zip(group.entries, records, strict=True)
         ]
-        with stopping_on_signals():
-            draw_sheet(arranged(group.name, endings, group.varied, group.picks), group.sheet)
+        draw_sheet(arranged(group.name, endings, group.varied, group.picks), group.sheet)
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
@@ -142,6 +207,22 @@ class _Submission:
 
 def _name(entry: Entry | Refusal) -> str:
     return entry.job.name if isinstance(entry, Entry) else entry.source.name
+
+
+def _resuming(run: RunDir) -> str:
+    """How to go on with a run."""
+    return f"resume with: tilefarm resume {run.root}"
+
+
+def _last_words(run: RunDir, stop: StoppedError) -> str:
+    """Of a run whose driver has no time to end in order."""
+    with suppress(TilefarmError, OSError):
+        mark_ended(run, "interrupted", str(stop), stop.exit_code)
+    return _resuming(run)
+
+
+def _left_alone(run: RunDir) -> str:
+    return f"{run.root} goes on without this terminal; stop it with: tilefarm cancel {run.root}"
 
 
 def _outcome(run: RunDir) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tilefarm.report.sheet import draw_sheet
 from tilefarm.rundir.layout import RunDir
 from tilefarm.spec.load import load_job
 from tilefarm.spec.yaml_writer import write_yaml
-from tilefarm.submission import render_all
+from tilefarm.submission import Manner, render_all
 
 QUALITY = 85
 """Of the JPEGs."""
@@ -72,7 +72,7 @@ def render(wanted: Mapping[str, Settings], workshop: Workshop, again: bool) -> t
     def load(path: Path) -> Group:
         return load_group(path, (), workshop.runs)
 
-    records, code = render_all([workshop.jobs], load, ExecutorChoice("local"), tell)
+    records, code = render_all([workshop.jobs], load, ExecutorChoice("local"), tell, Manner())
     done = (record for record in records if record["status"] == "done")
     return {Path(record["job"]).stem: RunDir(Path(record["run"])) for record in done}, code
 
@@ -82,7 +82,7 @@ def render_sweep(name: str, settings: Settings, workshop: Workshop) -> tuple[Pat
     path = workshop.root / f"{name}.yaml"
     path.write_text(write_yaml(job_of(settings, workshop.output("{name}"))), encoding="utf-8")
     records, code = render_all(
-        [path], lambda one: load_group(one, (), workshop.runs), ExecutorChoice("local"), tell
+        [path], lambda one: load_group(one, (), workshop.runs), ExecutorChoice("local"), tell, Manner()
     )
     return (Path(records[0]["sheet"]) if records[0].get("sheet") else None), code
 

@@ -23,7 +23,7 @@ from tilefarm.execute.open import ExecutorChoice
 
 if TYPE_CHECKING:
     from tilefarm.batch import Group
-    from tilefarm.submission import Load
+    from tilefarm.submission import Load, Manner
 
 Jobs = Annotated[list[Path], typer.Argument(help="Job files, or folders of them.", show_default=False)]
 
@@ -34,16 +34,22 @@ def submit(
     run_dir: RunDirOption = None,
     address: Address = None,
     executor: ExecutorOption = ExecutorKind.ray,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew; what was there is kept as NAME-HASH.old-1, -2 ...")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Render jobs, sweeps and folders of jobs, one after the other. The same again goes on where it was."""
+    """Render jobs, sweeps and folders of jobs, one after the other. The same again goes on where it was.
 
+    A job that another process renders is followed; Ctrl-C then ends the following alone.
+    """
     from tilefarm.batch import load_group
+    from tilefarm.submission import Manner
 
     def load(path: Path) -> Group:
         return load_group(path, overrides or (), run_dir)
 
-    _render_all(jobs, load, _choice(executor, address), as_json)
+    _render_all(jobs, load, _choice(executor, address), Manner(attach=True, fresh=fresh), as_json)
 
 
 def resume(
@@ -54,8 +60,26 @@ def resume(
 ) -> None:
     """Go on with interrupted runs."""
     from tilefarm.batch import load_resumed
+    from tilefarm.submission import Manner
 
-    _render_all(runs, load_resumed, _choice(executor, address), as_json)
+    _render_all(runs, load_resumed, _choice(executor, address), Manner(), as_json)
+
+
+def cancel(runs: Runs) -> None:
+    """Stop runs that another process renders; they can be resumed."""
+    from tilefarm.cancel import cancel as cancel_run
+    from tilefarm.errors import TilefarmError
+    from tilefarm.rundir.layout import RunDir
+
+    codes = []
+    for folder in runs:
+        try:
+            typer.echo(cancel_run(RunDir(folder.absolute())))
+        except TilefarmError as error:
+            tell(error)
+            codes.append(error.exit_code)
+    if codes:
+        raise typer.Exit(codes[0])
 
 
 def _choice(executor: ExecutorKind, address: str | None) -> ExecutorChoice:
@@ -64,10 +88,10 @@ def _choice(executor: ExecutorKind, address: str | None) -> ExecutorChoice:
     return ExecutorChoice(executor.value, address)
 
 
-def _render_all(paths: list[Path], load: Load, choice: ExecutorChoice, as_json: bool) -> None:
+def _render_all(paths: list[Path], load: Load, choice: ExecutorChoice, manner: Manner, as_json: bool) -> None:
     from tilefarm.submission import render_all
 
-    records, code = render_all(paths, load, choice, tell)
+    records, code = render_all(paths, load, choice, tell, manner)
     if as_json:
         print_json(records)
     if code:

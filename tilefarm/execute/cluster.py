@@ -12,6 +12,7 @@ from typing import Any
 
 from tilefarm.errors import ClusterError, ResourceError
 from tilefarm.execute.protocol import Worker
+from tilefarm.execute.session import Session
 from tilefarm.solve.contract import Weights
 
 # Ray rewrites 127.0.0.1 to the routable address on Linux and lets its servers listen on all
@@ -25,6 +26,9 @@ STORE_BYTES = 512 * 2**20
 CONNECT_SECONDS = 10.0
 # Ray tries 20 times, for 41 s each (measured with 2.60), before it says that nobody answers.
 IMPATIENT = {"RAY_NUM_REDIS_GET_RETRIES": "1"}
+
+_session: Session | None = None
+"""Of the Ray that this process started."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,26 @@ class Layout:
 def start_local(cores: int, device: str) -> None:
     """Start Ray inside this process's session, reachable from this machine only.
 
-    `cores` is what Ray may give to workers; GPUs are found by Ray. Raises ClusterError where it does not
-    start.
+    `cores` is what Ray may give to workers; GPUs are found by Ray. Its files are in a folder of this user's
+    alone, which goes with it. Raises ClusterError where it does not start.
     """
+    global _session
     os.environ.update(LOOPBACK)
     if device.startswith("cuda:"):
         os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:")
     try:
-        _init(address="local", num_cpus=cores, include_dashboard=False, object_store_memory=STORE_BYTES)
-    except Exception as error:
+        _session = Session()
+        _init(
+            address="local",
+            num_cpus=cores,
+            include_dashboard=False,
+            object_store_memory=STORE_BYTES,
+            _temp_dir=str(_session.ray_folder),
+        )
+    except BaseException as error:
+        leave()
+        if not isinstance(error, Exception):
+            raise
         raise ClusterError(
             f"Ray did not start on this machine ({_first_line(error)}); "
             "run 'tilefarm doctor', or use --executor local to render without Ray"
@@ -124,10 +139,14 @@ def resources() -> dict[str, float]:
 
 
 def leave() -> None:
-    """Disconnect; a Ray that `start_local` started ends."""
+    """Disconnect; a Ray that `start_local` started ends, and nothing of it is left."""
+    global _session
     import ray
 
     ray.shutdown()
+    session, _session = _session, None
+    if session is not None:
+        session.close()
 
 
 def make_worker(weights: Weights, device: str, threads: int) -> Worker:
@@ -151,7 +170,9 @@ def _init(**options: Any) -> None:
     finally:
         if in_main_thread:  # no other thread can set handlers, and there Ray leaves them alone
             signal.signal(signal.SIGTERM, before)
-    if stopped:
+    if stopped and callable(before):  # not raised again: it would count as a second signal
+        before(signal.SIGTERM, None)
+    elif stopped:
         signal.raise_signal(signal.SIGTERM)
 
 

@@ -15,7 +15,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 import tilefarm
 from tilefarm.errors import ClusterError
-from tilefarm.execute.cluster import Layout
+from tilefarm.execute.cluster import Layout, leave
 from tilefarm.execute.dispatch import IN_FLIGHT, Dispatcher, last_line
 from tilefarm.execute.order import in_order
 from tilefarm.execute.process import peak_rss
@@ -143,7 +143,7 @@ class RayExecutor:
         for actor in self._actors:
             ray.kill(actor)
         self._actors = []
-        ray.shutdown()
+        leave()
 
     def _wait_until_ready(self) -> tuple[WorkerInfo, ...]:
         try:

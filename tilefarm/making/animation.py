@@ -11,7 +11,7 @@ from typing import Any
 from tilefarm import faults
 from tilefarm.errors import JobError
 from tilefarm.events import AnimationWritten, Listener
-from tilefarm.files import checksum, replacing, write_text
+from tilefarm.files import checksum, remove_leftovers, replacing, write_text
 from tilefarm.geometry import Size
 from tilefarm.making.frames import Frame, frames, snapshots_shown
 from tilefarm.making.timeline import HOLD_SECONDS, positions
@@ -40,6 +40,7 @@ def make_animation(animation: Animation, plan: RenderPlan, run: RunDir, listen: 
             "them; remove that folder to paint it again with them, or leave animation out"
         )
     size = frame_size(animation, plan)
+    remove_leftovers(animation.path)
     with replacing(animation.path) as temporary:
         if animation.format == "gif":
             size, count = _gif(animation, snapshots, size, temporary, run)

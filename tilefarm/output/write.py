@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tilefarm import __version__, faults
 from tilefarm.errors import TilefarmError
-from tilefarm.files import replacing
+from tilefarm.files import remove_leftovers, replacing
 from tilefarm.geometry import Size
 from tilefarm.image.colour import srgb_profile
 from tilefarm.image.engine import quantised, raw_image, saving
@@ -44,6 +44,7 @@ def write_output(
     if format == "jpeg" and bit_depth != 8:
         raise ValueError("JPEG holds 8 bits only")
     _check_finite(source, size)
+    remove_leftovers(target)
     with replacing(target) as temporary:
         with saving(target):
             if format == "tiff":

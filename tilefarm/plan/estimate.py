@@ -19,6 +19,8 @@ _WORKING_VECTORS = 8
 """Of a tile's optimizer: point, gradient, content, and what is in the works."""
 _POOL_INDEX = 1
 """Bytes of the position that max pooling remembers for each of its outputs."""
+_FILE_OVERHEAD = 2**16
+"""Headers, colour profile, and tiles that are padded."""
 WORKER_BASE_BYTES = 900 * 2**20
 """A worker before its first tile: interpreter, torch, Ray's client and the weights."""
 DRIVER_BYTES = 400 * 2**20
@@ -182,12 +184,13 @@ def disk_bytes(job: Job, plan: RenderPlan) -> int:
         painting = work + 4 * content
         working = max(working, measuring, painting)
         work_before = work
-    return (
-        canvases
-        + moment_bytes(job, plan)
-        + working
-        + plan.output.pixels * _CHANNELS * job.output.bit_depth // 8
-    )
+    return canvases + moment_bytes(job, plan) + working + output_bytes(plan.output, job.output.bit_depth)
+
+
+def output_bytes(size: Size, bit_depth: int) -> int:
+    """The largest that an output file can become: what cannot be compressed grows by less than the margin."""
+    raw = size.pixels * _CHANNELS * bit_depth // 8
+    return raw + raw // 100 + _FILE_OVERHEAD
 
 
 def optimizer_bytes(job: Job, level: LevelPlan) -> int:

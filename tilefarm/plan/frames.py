@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tilefarm.plan.build import LevelPlan, RenderPlan
+from tilefarm.spec.making import Animation
 from tilefarm.spec.model import Job
 
 USUAL_FRAMES = 150
@@ -31,6 +32,15 @@ def snapshot_steps(job: Job, plan: RenderPlan) -> tuple[int, ...]:
 def last_step(level: LevelPlan) -> int:
     """The number of a level's last snapshot: steps on any one place, all rounds together."""
     return level.rounds * level.iterations
+
+
+_GIF_BYTES, _MP4_BYTES_PER_SECOND = 20_000_000, 1_500_000
+"""What the writers keep to (`output/gif.py`, `output/mp4.py`)."""
+
+
+def animation_bytes(animation: Animation) -> int:
+    """The largest that the file of an animation can become."""
+    return _GIF_BYTES if animation.format == "gif" else round(animation.seconds * _MP4_BYTES_PER_SECOND)
 
 
 def making_bytes(job: Job, plan: RenderPlan) -> int:

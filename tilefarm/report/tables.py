@@ -102,7 +102,7 @@ def status_lines(root: str, record: dict[str, Any] | None, locked: bool) -> list
             lines[-1] += f", step {level['steps_done']} of {level['iterations']}"
     if status == "done":
         lines.append(f"  output {record['output']}")
-    elif status in ("interrupted", "failed"):
+    elif status in ("interrupted", "failed", "cancelled"):
         lines.append(f"  resume with: tilefarm resume {root}")
     return lines
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import fcntl
-import os
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tilefarm.errors import JobError
+from tilefarm.errors import RunBusyError
+from tilefarm.files import telling_when_full
+from tilefarm.rundir.holder import Holder, read_holder
 
-LOCK_HELD = "another tilefarm process (id {holder}) is working on {root}; wait for it or stop it first"
+LOCK_HELD = "{root} is being worked on by {holder}; wait for it, or stop it with: tilefarm cancel {root}"
+_LOOKS, _LOOK_SECONDS = 5, 0.02
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,11 @@ class RunDir:
     def name(self) -> str:
         """The folder's own name."""
         return self.root.name
+
+    @property
+    def lock(self) -> Path:
+        """What the driver locks, and who that is."""
+        return self.root / "lock"
 
     @property
     def job(self) -> Path:
@@ -136,25 +145,41 @@ class RunLock:
     """Held by the one driver of a run folder. The kernel frees it when the process ends, however it ends."""
 
     def __init__(self, run: RunDir) -> None:
-        run.root.mkdir(parents=True, exist_ok=True)
-        self._file = (run.root / "lock").open("a+")
+        """Raises RunBusyError where another process holds it, ResourceError where the disk is full."""
+        with telling_when_full(run.lock):
+            run.root.mkdir(parents=True, exist_ok=True)
+            self._file = run.lock.open("a+")
+        if not self._taken():
+            self._file.close()
+            holder = read_holder(run.lock) or "another process"
+            raise RunBusyError(LOCK_HELD.format(holder=holder, root=run.root))
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.seek(0)
-            holder = self._file.read().strip() or "unknown"
-            self._file.close()
-            raise JobError(LOCK_HELD.format(holder=holder, root=run.root)) from None
-        except OSError:
-            self._file.close()
+            with telling_when_full(run.lock):
+                self._file.truncate(0)
+                self._file.write(Holder.this_process().model_dump_json() + "\n")
+                self._file.flush()
+        except BaseException:
+            self.close()
             raise
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()))
-        self._file.flush()
+
+    def _taken(self) -> bool:
+        """Take the lock; who merely looks whether it is held, as `is_locked` does, has it for a moment."""
+        for _ in range(_LOOKS):
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_LOOK_SECONDS)
+            except OSError:  # a file system without locks
+                self._file.close()
+                raise
+            else:
+                return True
+        return False
 
     def close(self) -> None:
         """Let others work on the run."""
-        self._file.close()
+        with suppress(OSError):  # what it could not write to a full disk
+            self._file.close()
 
     def __enter__(self) -> RunLock:
         return self
@@ -165,7 +190,7 @@ class RunLock:
 
 def is_locked(run: RunDir) -> bool:
     """Whether a driver is working on the run at this moment."""
-    path = run.root / "lock"
+    path = run.lock
     if not path.exists():
         return False
     with path.open("r") as file:  # a shared lock needs no right to write
