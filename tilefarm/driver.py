@@ -8,16 +8,18 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tilefarm.colouring import coloured
 from tilefarm.crew import Crew
 from tilefarm.delivery import is_done
 from tilefarm.errors import JobError, TilefarmError
-from tilefarm.events import Event, Listener, RunFinished, RunStarted
+from tilefarm.events import Event, Listener, RunFinished, RunStarted, WorkerChanged
 from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Executor
+from tilefarm.failures import keeping_failures
 from tilefarm.files import checksum, write_text
 from tilefarm.integrity import is_intact
 from tilefarm.level import LevelRun
@@ -31,7 +33,7 @@ from tilefarm.rundir.find import run_folder as run_folder
 from tilefarm.rundir.journal import Exported, Journal, Started, read_journal
 from tilefarm.rundir.layout import RunDir, RunLock
 from tilefarm.rundir.state import RunState
-from tilefarm.rundir.summary import plan_record, read_summary, summarize, write_summary
+from tilefarm.rundir.summary import plan_record, read_summary, summarize, worker_losses_so_far, write_summary
 from tilefarm.settings import choose, solver_settings
 from tilefarm.signals import stop_behind
 from tilefarm.solve.contract import Weights
@@ -101,6 +103,7 @@ class _Session:
         self._opener = opener or self._open
         self._crew = crew
         self._worker_rss: tuple[int, ...] = ()
+        self._worker_losses = worker_losses_so_far(run)
 
     def work(self) -> None:
         """Paint what is missing, export, and leave a true run.json behind however it ends."""
@@ -119,6 +122,7 @@ class _Session:
 
                 def listen(event: Event) -> None:
                     log.write(event)
+                    self._count(event)
                     self._listen(event)
 
                 if not self._is_painted():
@@ -180,6 +184,7 @@ class _Session:
         here = self._choice.address is None  # a cluster's machines have their own memory
         most = most_workers(self._job, self._required) if here else sys.maxsize
         executor = self._opener(weights, most)
+        executor.listen(listen)
         try:
             if started is None:
                 started = choose(self._prepared, executor.workers, weights)
@@ -202,7 +207,8 @@ class _Session:
             )
             levels = self._prepared.plan.levels
             for level in levels[self._first_level() :]:
-                LevelRun(tools, level).render()
+                with keeping_failures(self._run, level.index, partial(self._state.rounds_done, level.index)):
+                    LevelRun(tools, level).render()
                 self._write_summary("running")
             self._worker_rss = executor.peak_rss()
         finally:
@@ -267,6 +273,10 @@ class _Session:
         self._run.tiles.unlink(missing_ok=True)  # the canvas is final: nothing is made from the slots again
         listen(RunFinished(str(output.path), size, line.seconds))
 
+    def _count(self, event: Event) -> None:
+        if isinstance(event, WorkerChanged) and event.change in ("lost", "hung"):
+            self._worker_losses += 1
+
     def _write_plan(self) -> None:
         write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")
 
@@ -279,5 +289,6 @@ class _Session:
             peak_rss(),
             self._worker_rss,
             message,
+            self._worker_losses,
         )
         write_summary(self._run, record)
