@@ -88,7 +88,7 @@ def load_failure(folder: Path) -> Failure:
     """Read what `save_failure` wrote, bit for bit. Raises TilefarmError where that is not in the folder."""
     try:
         record = json.loads((folder / "failure.json").read_text(encoding="utf-8"))
-        with np.load(folder / "inputs.npz", allow_pickle=False) as file:
+        with (folder / "inputs.npz").open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         call = _made(record["call"], arrays)
         if not isinstance(call, Call):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from tilefarm.errors import TileFailedError
+from tilefarm.errors import TileFailedError, TilefarmError
 from tilefarm.execute.deadlines import Effort
 from tilefarm.execute.protocol import Batch, Keep, Worker
 from tilefarm.solve.contract import LevelTargets, SolverSettings
@@ -58,6 +58,12 @@ class WorkFailedError(TileFailedError):
         super().__init__(message)
         self.call = call
         self.error = error
+
+
+def in_a_line(error: Exception) -> str:
+    """What went wrong: the message, after the kind of error where that is not one of ours."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, TilefarmError) else f"{type(error).__name__}: {text}"
 
 
 def name_of(task: Task) -> str:

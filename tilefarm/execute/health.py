@@ -15,6 +15,7 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from tilefarm.errors import IncompleteError
 from tilefarm.events import WorkerChange, WorkerChanged
+from tilefarm.execute.call import in_a_line
 from tilefarm.execute.deadlines import AwakeClock, Deadlines, Patience
 from tilefarm.execute.process import Pulse
 
@@ -231,6 +232,9 @@ def is_loss(error: Exception) -> bool:
 
 
 def last_line(error: Exception) -> str:
-    """The last line of a message: where Ray puts the cause."""
+    """What was raised in the worker, in one line; else the last line of Ray's message: the cause, mostly."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, Exception):
+        return in_a_line(cause)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

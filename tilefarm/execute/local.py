@@ -8,7 +8,7 @@ from typing import Any
 
 from tilefarm.errors import DeviceError, ResourceError, StoppedError, TilefarmError
 from tilefarm.events import WorkerChanged
-from tilefarm.execute.call import Call, WorkFailedError, name_of
+from tilefarm.execute.call import Call, WorkFailedError, in_a_line, name_of
 from tilefarm.execute.protocol import MAX_ATTEMPTS, Batch, BatchDone, Keep, Progress, Worker, WorkerInfo
 from tilefarm.solve.contract import LevelTargets, SolverSettings
 from tilefarm.solve.tasks import (
@@ -90,7 +90,7 @@ def _attempt(worker: Worker, call: Call) -> tuple[Any, int]:
             raise DeviceError(f"{error}; resume the run, which starts a new process") from error
         except (RuntimeError, MemoryError, ArithmeticError, TilefarmError) as error:
             failure = error
-    reason = f"{type(failure).__name__}: {failure}"
+    reason = in_a_line(failure)
     message = f"{name_of(call.task)} failed {MAX_ATTEMPTS} times, the last time with: {reason}"
     raise WorkFailedError(message, call, reason) from failure
 
