@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from PIL import Image
 from tests.standins import Mixer, opener
 from tilefarm.driver import render, run_folder
 from tilefarm.errors import TileFailedError, TilefarmError
+from tilefarm.events import WorkerChange, WorkerChanged
 from tilefarm.execute.call import Call
+from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.open import ExecutorChoice
 from tilefarm.execute.protocol import Batch, Keep
 from tilefarm.failures import Failure, load_failure, save_failure
@@ -167,3 +170,32 @@ def test_inputs_that_cannot_be_saved_do_not_hide_the_failure(job_file: Path) -> 
     run.failed.write_text("in the way")
     with pytest.raises(TileFailedError, match=r"tile 3 failed 3 times.*its inputs could not be saved"):
         render(job, run, ExecutorChoice("local"), lambda event: None, opener(Poisoned()))
+
+
+class Losing(LocalExecutor):
+    """Tells of workers that come and go when the run begins."""
+
+    def __init__(self, worker: Mixer, *changes: WorkerChange) -> None:
+        super().__init__(worker)
+        self._changes = changes
+
+    def listen(self, listener: Callable[[WorkerChanged], None]) -> None:
+        for change in self._changes:
+            listener(WorkerChanged(1, change, "because", 1))
+
+
+def test_lost_workers_are_told_kept_and_counted_over_all_sessions(job_file: Path) -> None:
+    job = load_job(job_file)
+    run, choice = run_folder(job, job_file.parent / "runs"), ExecutorChoice("local")
+    told: list[Any] = []
+    first = Losing(Poisoned(), "lost", "back", "hung")
+    with pytest.raises(TileFailedError):
+        render(job, run, choice, told.append, lambda weights, most: first)
+    assert [event.change for event in told if isinstance(event, WorkerChanged)] == ["lost", "back", "hung"]
+    assert json.loads(run.summary.read_text())["worker_losses"] == 2
+    render(job, run, choice, told.append, lambda weights, most: Losing(Mixer(), "lost", "set aside"))
+    assert json.loads(run.summary.read_text())["worker_losses"] == 3
+    lines = [json.loads(line) for line in run.events.read_text().splitlines()]
+    kept = [line for line in lines if line["event"] == "WorkerChanged"]
+    assert [line["change"] for line in kept] == ["lost", "back", "hung", "lost", "set aside"]
+    assert (kept[0]["worker"], kept[0]["reason"], kept[0]["left"]) == (1, "because", 1)
