@@ -206,7 +206,7 @@ class Dispatcher(Generic[_Item]):
             if isinstance(error, DeviceError):
                 fleet.broken(worker, reason)
             else:
-                fleet.lost(worker, error, reason)
+                fleet.lost(worker, error)
         self._do_again(work, worker, reason, lost, error)
 
     def _do_again(

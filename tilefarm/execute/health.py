@@ -133,11 +133,13 @@ class Fleet:
                 worker, "set aside", f"it failed {condition.strikes} times, the last time with: {reason}"
             )
 
-    def lost(self, worker: int, error: Exception, reason: str) -> None:
+    def lost(self, worker: int, error: Exception) -> None:
         """Its process has ended."""
-        self._down(worker, "lost", reason)
         if any(sign in str(error) for sign in _MEMORY_SIGNS):
+            self._down(worker, "lost", "its machine was low on memory")
             self._ran_out_of_memory(worker)
+        else:  # what Ray says of it is about connections
+            self._down(worker, "lost", "its process or its machine has ended")
 
     def hung(self, worker: int, seconds: float) -> None:
         """It said nothing for too long: it is ended and started again."""
@@ -179,7 +181,7 @@ class Fleet:
             ray.get(reference)
         except RayError as error:
             if is_loss(error) and life == self.lives(worker):
-                self.lost(worker, error, last_line(error))
+                self.lost(worker, error)
         self.deadlines.failed(worker, self.now)
 
     def _is_awaited(self, condition: _Condition) -> bool:
