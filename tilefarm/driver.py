@@ -8,17 +8,19 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tilefarm import faults
 from tilefarm.crew import Crew
 from tilefarm.delivery import is_done
 from tilefarm.errors import JobError, ResourceError, TilefarmError
-from tilefarm.events import Event, Listener, Noted, RunStarted
+from tilefarm.events import Event, Listener, Noted, RunStarted, WorkerChanged
 from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Executor
 from tilefarm.export import export
+from tilefarm.failures import keeping_failures
 from tilefarm.files import write_text
 from tilefarm.integrity import is_intact
 from tilefarm.level import LevelRun
@@ -36,7 +38,7 @@ from tilefarm.rundir.leftovers import clear_leftovers
 from tilefarm.rundir.mend import mend_journal
 from tilefarm.rundir.place import telling_of_place
 from tilefarm.rundir.state import RunState
-from tilefarm.rundir.summary import plan_record, read_summary, summarize, write_summary
+from tilefarm.rundir.summary import plan_record, read_summary, summarize, worker_losses_so_far, write_summary
 from tilefarm.settings import choose, solver_settings
 from tilefarm.signals import stop_behind
 from tilefarm.solve.contract import Weights
@@ -113,6 +115,7 @@ class _Session:
         self._opener = opener or self._open
         self._crew = crew
         self._worker_rss: tuple[int, ...] = ()
+        self._worker_losses = worker_losses_so_far(run)
 
     def work(self) -> None:
         """Paint what is missing, export, and leave a true run.json behind however it ends."""
@@ -125,6 +128,7 @@ class _Session:
 
                 def listen(event: Event) -> None:
                     log.write(event)
+                    self._count(event)
                     self._listen(event)
 
                 if not self._is_painted():
@@ -198,6 +202,7 @@ class _Session:
         here = self._choice.address is None  # a cluster's machines have their own memory
         most = most_workers(self._job, self._required) if here else sys.maxsize
         executor = self._opener(weights, most)
+        executor.listen(listen)
         try:
             if started is None:
                 started = choose(self._prepared, executor.workers, weights)
@@ -220,7 +225,8 @@ class _Session:
             )
             levels = self._prepared.plan.levels
             for level in levels[self._first_level() :]:
-                LevelRun(tools, level).render()
+                with keeping_failures(self._run, level.index, partial(self._state.rounds_done, level.index)):
+                    LevelRun(tools, level).render()
                 self._write_summary("running")
             self._worker_rss = executor.peak_rss()
         finally:
@@ -257,6 +263,10 @@ class _Session:
             )
         )
 
+    def _count(self, event: Event) -> None:
+        if isinstance(event, WorkerChanged) and event.change in ("lost", "hung"):
+            self._worker_losses += 1
+
     def _write_plan(self) -> None:
         write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")
         faults.reached("plan: replaced")
@@ -270,6 +280,7 @@ class _Session:
             peak_rss(),
             self._worker_rss,
             message,
+            self._worker_losses,
         )
         write_summary(self._run, record | {"exit_code": exit_code})
         faults.reached("summary: replaced")

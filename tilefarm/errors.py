@@ -41,6 +41,10 @@ class TileFailedError(TilefarmError):
     exit_code = 4
 
 
+class DeviceError(IncompleteError):
+    """A GPU failed in a way after which this process cannot use it any more; another process may."""
+
+
 class ResourceError(TilefarmError):
     """Not enough disk, memory or GPU."""
 

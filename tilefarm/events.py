@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from tilefarm.geometry import Size
 from tilefarm.solve.contract import Losses
@@ -155,6 +156,24 @@ class Noted:
     note: str
 
 
+WorkerChange = Literal["lost", "hung", "back", "set aside", "fewer", "gone"]
+
+
+@dataclass(frozen=True)
+class WorkerChanged:
+    """A worker was lost, or came back; its work is done elsewhere meanwhile."""
+
+    worker: int
+    """Counted from 0."""
+    change: WorkerChange
+    """lost: its process has ended; hung: it was silent for too long and was ended; back: a new process is
+    there; set aside: it failed too often and gets work only where no other is up; fewer: memory is short, and
+    fewer workers work at a time from now on; gone: it will not come back."""
+    reason: str
+    left: int
+    """Workers that get work now."""
+
+
 Event = (
     RunStarted
     | LevelBegan
@@ -168,5 +187,6 @@ Event = (
     | RunFinished
     | AnimationWritten
     | Noted
+    | WorkerChanged
 )
 Listener = Callable[[Event], None]

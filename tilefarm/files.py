@@ -85,7 +85,10 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(target: Path) -> None:
-    """Remove what processes that were killed while they wrote `target` have left beside it."""
+    """Remove what processes that were killed while they wrote `target` have left beside it.
+
+    A file with the id of this process is one of theirs too: ids come again, and this one has not begun yet.
+    """
     for path in target.parent.glob(f".{escape(target.name)}.*.part{escape(target.suffix)}"):
         process = path.name.removeprefix(f".{target.name}.").partition(".")[0]
         if process.isdecimal() and not _is_alive(int(process)):
@@ -97,9 +100,9 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):
-        pass  # somebody else's; or no id at all
-    return True
+    except (PermissionError, OverflowError):  # somebody else's; or no id at all
+        return True
+    return process != os.getpid()
 
 
 @contextmanager

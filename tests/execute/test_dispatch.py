@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from ray.exceptions import RayError
 
 from tilefarm.errors import TileFailedError
-from tilefarm.execute.dispatch import IN_FLIGHT, Dispatcher
+from tilefarm.execute.dispatch import IN_FLIGHT, Dispatcher, Errand
+from tilefarm.execute.health import Fleet
+from tilefarm.execute.process import Pulse
 
 ITEMS = 12
 
@@ -62,15 +65,25 @@ class StandInForRay:
         return call.value
 
 
+def use(monkeypatch: pytest.MonkeyPatch, stand_in: StandInForRay) -> None:
+    for module in ("dispatch", "health"):
+        monkeypatch.setattr(f"tilefarm.execute.{module}.ray", stand_in)
+
+
 @pytest.fixture(autouse=True)
 def stand_in_for_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tilefarm.execute.dispatch.ray", StandInForRay())
+    use(monkeypatch, StandInForRay())
+
+
+def dispatcher_of(actors: Sequence[Actor], call: Callable[[Any, int], Any], **more: Any) -> Dispatcher[int]:
+    fleet = Fleet([*actors], [Pulse(actor.number, "here", 0) for actor in actors])
+    return Dispatcher(fleet, Errand(call, str, **more))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_have_their_next_work_before_a_result_is_looked_at(workers: int) -> None:
     actors = [Actor(number) for number in range(workers)]
-    dispatcher = Dispatcher[int](actors, Actor.work, str)
+    dispatcher = dispatcher_of(actors, Actor.work)
     finished = 0
     for item, result, attempts in dispatcher.run(range(ITEMS)):
         assert (item, attempts) == (result, 1)
@@ -89,14 +102,14 @@ def test_items_are_taken_only_when_a_worker_has_room_for_them() -> None:
             yield item
 
     actors = [Actor(0), Actor(1)]
-    for finished, _ in enumerate(Dispatcher[int](actors, Actor.work, str).run(source()), 1):
+    for finished, _ in enumerate(dispatcher_of(actors, Actor.work).run(source()), 1):
         assert len(taken) <= finished + 2 * IN_FLIGHT
 
 
 def test_what_workers_say_of_themselves_is_told() -> None:
     told: list[str] = []
     actors = [Actor(0), Actor(1)]
-    dispatcher = Dispatcher[int](actors, Actor.work, str, ask=Actor.ask, tell=told.append)
+    dispatcher = dispatcher_of(actors, Actor.work, ask=Actor.ask, tell=told.append)
     assert len(list(dispatcher.run(range(ITEMS)))) == ITEMS
     assert {"0: 0", "0: 1", "1: 0", "1: 1"} <= set(told)
     assert len(told) == len(set(told))
@@ -106,7 +119,7 @@ def test_nobody_waits_for_a_worker_that_says_nothing() -> None:
     """It is asked once, and gets work and is heard like the others."""
     told: list[str] = []
     actors = [Actor(0, mute=True), Actor(1)]
-    dispatcher = Dispatcher[int](actors, Actor.work, str, ask=Actor.ask, tell=told.append)
+    dispatcher = dispatcher_of(actors, Actor.work, ask=Actor.ask, tell=told.append)
     assert sorted(item for item, _, _ in dispatcher.run(range(ITEMS))) == list(range(ITEMS))
     assert len(actors[0].questions) == 1
     assert len(actors[1].questions) > 1
@@ -121,7 +134,7 @@ def test_a_worker_that_dies_over_a_question_has_its_work_still() -> None:
         return call
 
     told: list[str] = []
-    dispatcher = Dispatcher[int]([Actor(0)], Actor.work, str, ask=dies, tell=told.append)
+    dispatcher = dispatcher_of([Actor(0)], Actor.work, ask=dies, tell=told.append)
     assert [item for item, _, _ in dispatcher.run(range(ITEMS))] == list(range(ITEMS))
     assert told == []
 
@@ -139,7 +152,7 @@ class Mortal(Actor):
         return self
 
     def remote(self) -> Call:
-        return Call(self, "up")
+        return Call(self, Pulse(100 + len(self.calls), "here", 0))
 
     def work(self, item: int) -> Call:
         call = super().work(item)
@@ -159,12 +172,12 @@ def test_what_kills_workers_stops_the_run_and_not_what_was_beside_it(
             DELIVERED.append(call)
             return super().get(call)
 
-    monkeypatch.setattr("tilefarm.execute.dispatch.ray", Delivering())
+    use(monkeypatch, Delivering())
     actors = [Mortal(number) for number in range(workers)]
     attempts: dict[int, int] = {}
 
     def run() -> None:
-        for item, _, count in Dispatcher[int](actors, Mortal.work, str).run(range(ITEMS)):
+        for item, _, count in dispatcher_of(actors, Mortal.work).run(range(ITEMS)):
             attempts[item] = count
 
     with pytest.raises(TileFailedError, match=rf"^{FATAL} failed 3 times"):

@@ -16,8 +16,10 @@ import ray
 from scripts.benchmarks.busy import BusyWorker
 from scripts.benchmarks.workload import default_settings
 from tilefarm.execute import cluster
+from tilefarm.execute.actor import Actor
+from tilefarm.execute.call import Call
 from tilefarm.execute.dispatch import IN_FLIGHT
-from tilefarm.execute.farm import RayExecutor, _Actor
+from tilefarm.execute.farm import RayExecutor
 from tilefarm.execute.protocol import Batch, Progress, Worker
 from tilefarm.solve.contract import LevelTargets, SolverSettings, Weights
 from tilefarm.solve.tasks import TileSolution, TileTask
@@ -98,9 +100,12 @@ def test_one_thread_does_all_the_work() -> None:
         threads.add(threading.get_ident())
         return Watched()
 
-    actor: Any = _Actor(make, "cpu", 1)
+    actor: Any = Actor(make, "cpu", 1)
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
-        calls = [pool.submit(actor.solve, WEIGHTS, SETTINGS, TARGETS, batch(index)) for index in range(50)]
+        calls = [
+            pool.submit(actor.do, WEIGHTS, TARGETS, Call("solve", SETTINGS, batch(index)))
+            for index in range(50)
+        ]
         assert [call.result() for call in calls] == [()] * 50
     assert len(threads) == 1
     assert threading.get_ident() not in threads

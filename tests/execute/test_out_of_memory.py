@@ -11,7 +11,7 @@ import torch
 
 from tests.execute.conftest import SIDE, Work, noise, tile
 from tests.shortage import Memory, alive, small_memory
-from tilefarm.errors import ResourceError
+from tilefarm.errors import DeviceError, ResourceError
 from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.protocol import Batch, Keep, Progress
 from tilefarm.execute.worker import TileWorker
@@ -182,9 +182,33 @@ def test_a_cpu_s_memory_is_told_in_a_sentence_and_nothing_is_tried_again(
 
 
 def test_other_errors_pass_as_they_are(work: Work, worker: TileWorker, memory: Memory) -> None:
-    memory.tiles, memory.error = 1, RuntimeError("CUDA error: device-side assert triggered")
-    with pytest.raises(RuntimeError, match="device-side assert"):
+    memory.tiles, memory.error = 1, RuntimeError("shapes do not match")
+    with pytest.raises(RuntimeError, match="shapes do not match"):
         worker.solve(work.settings, work.targets, batch(6, 7))
+    assert memory.passes == [2]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: an illegal memory access was encountered\nCompile with `TORCH_USE_CUDA_DSA`",
+        "CUDA error: device-side assert triggered",
+        "CUDA error: unspecified launch failure",
+        "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
+    ],
+)
+def test_a_gpu_that_broke_is_not_used_again(
+    work: Work, worker: TileWorker, memory: Memory, message: str
+) -> None:
+    """Its process has lost it: another process is needed, and in this one nothing is tried again."""
+    memory.tiles, memory.error = 1, RuntimeError(message)
+    batches = [batch(6, 7)]
+    with pytest.raises(DeviceError, match=r"^cpu failed: ") as caught:
+        list(LocalExecutor(worker).solve(work.settings, work.targets, batches, lambda progress: None))
+    first_line = message.splitlines()[0]
+    assert str(caught.value) == f"cpu failed: {first_line}; resume the run, which starts a new process"
+    assert caught.value.exit_code == 3
     assert memory.passes == [2]
 
 

@@ -49,3 +49,14 @@ def test_the_older_kind_of_container(cgroup: Path) -> None:
     assert process.free_memory() == 6 * GIB
     write(cgroup / "memory", memory__limit_in_bytes=2**63 - 4096)  # no limit
     assert (process.free_memory(), process.total_memory()) == (48 * GIB, 64 * GIB)
+
+
+def test_processes_that_the_kernel_ended_are_counted(cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_VMSTAT", cgroup / "vmstat")
+    assert process.memory_kills() == 0
+    write(cgroup, vmstat="nr_free_pages 7\noom_kill 2\ndrop_pagecache 1")
+    assert process.pulse().memory_kills == 2
+    write(cgroup, memory__events="low 0\noom 1\noom_kill 3")
+    assert process.memory_kills() == 5
+    write(cgroup, memory__events="no numbers at all")
+    assert process.memory_kills() == 2

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from tilefarm.events import Event, RunStarted
+from tilefarm.events import Event, RunStarted, WorkerChange, WorkerChanged
 from tilefarm.report import console as console_module
 from tilefarm.report.console import PLAIN_SECONDS, ConsoleReport, duration
 
@@ -135,3 +135,26 @@ def test_names_that_look_like_markup_are_shown_as_they_are(scripted: Script) -> 
     with ConsoleReport(Console(file=stream, force_terminal=True, width=200)) as report:
         report(odd)
     assert "rendering [bold]gate[/nonsense] :smile: at" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "left", "line"),
+    [
+        (
+            "lost",
+            "gone",
+            1,
+            "worker 3 is gone and is started again, its work is done elsewhere (gone): 1 worker",
+        ),
+        ("hung", "nothing was heard of it for 60 s", 2, "worker 3 was ended and is started again, its work"),
+        ("back", "", 3, "worker 3 is back: 3 workers at work"),
+        ("set aside", "it failed 3 times", 2, "worker 3 is set aside (it failed 3 times): 2 workers at work"),
+        ("fewer", "it was ended", 2, "worker 3 needed more memory than there was, fewer work at a time from"),
+        ("gone", "Ray does not start it again", 2, "worker 3 will not come back (Ray does not start it"),
+    ],
+)
+def test_what_becomes_of_workers_is_told_in_a_line(
+    change: WorkerChange, reason: str, left: int, line: str
+) -> None:
+    (told,) = plain([WorkerChanged(2, change, reason, left)])
+    assert told.strip().startswith(line)

@@ -1,12 +1,10 @@
-"""Handing out work to actors: bounded in flight, failures done again elsewhere, lost workers set aside.
+"""Handing out work to actors: bounded in flight, failures done again elsewhere, the hung ended.
 
-A killed actor is restarted by Ray, but calls made meanwhile fail within seconds. So a worker that
-failed to answer gets a probe, and no work until the probe comes back.
+How the actors are is the fleet's to know (`health.py`), and when silence is too long `deadlines.py`'s.
 """
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -14,17 +12,44 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
-from tilefarm.errors import IncompleteError, ResourceError, TileFailedError
+from tilefarm.errors import DeviceError, ResourceError, TileFailedError, TilefarmError
+from tilefarm.execute.deadlines import Effort
+from tilefarm.execute.health import Fleet, is_loss, last_line
 from tilefarm.execute.protocol import MAX_ATTEMPTS
 
 IN_FLIGHT = 2
 """Calls per actor: one that runs and one whose tile is already there when it ends."""
 POLL_SECONDS = 0.5
-RESTART_SECONDS = 120.0
+ASK_SECONDS = 5.0
+"""Workers are asked for their progress so often even while others finish one piece after the other."""
 
 _Item = TypeVar("_Item")
+
+
+def _give_up(item: object, message: str, error: str) -> TilefarmError:
+    return TileFailedError(message)
+
+
+@dataclass(frozen=True)
+class Errand(Generic[_Item]):
+    """What is done with the items of one pass."""
+
+    call: Callable[[Any, _Item], Any]
+    """(actor, item): starts the work and returns a reference."""
+    name: Callable[[_Item], str]
+    """For messages."""
+    effort: Callable[[_Item], Effort] = lambda item: Effort("work", 0)
+    home: Callable[[_Item], int] | None = None
+    """A number: an item goes to the worker of this number, modulo their count, as long as that is up, and
+    items are given out in their order: those that are done wait for few others."""
+    ask: Callable[[Any], Any] | None = None
+    """(actor): returns a reference too; called after about half a second in which nothing was finished."""
+    tell: Callable[[Any], None] = lambda answer: None
+    """Gets the answers when they are there. Nobody waits for one; a new one shows that the work moves."""
+    give_up: Callable[[_Item, str, str], TilefarmError] = _give_up
+    """(item, sentence, last error): what to raise for an item that failed for good."""
 
 
 @dataclass
@@ -32,156 +57,206 @@ class _Work(Generic[_Item]):
     item: _Item
     failed_on: list[int] = field(default_factory=list)
     life: int = 0
-    """How often the worker that it was last given to had died by then."""
-    alone: bool = False
-    """Whether a worker died that had it: it gets one that has nothing else, so that it shows which it was."""
+    """How often the worker that it was last given to had been lost by then."""
+    suspected: int = 0
+    """How often it may have ended its worker or was too large for the memory that was left."""
 
     @property
     def load(self) -> int:
-        """What it counts among the calls that a worker may have."""
-        return IN_FLIGHT if self.alone else 1
+        """What it counts among the calls of a worker: under suspicion it is alone, and shows which it was."""
+        return IN_FLIGHT if self.suspected else 1
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether nobody else may work meanwhile: all of the machine's memory is there for it."""
+        return self.suspected > 1
 
 
 class Dispatcher(Generic[_Item]):
-    """One run of items over a set of actors."""
+    """One pass over items with the workers of a fleet."""
 
-    def __init__(
-        self,
-        actors: list[Any],
-        call: Callable[[Any, _Item], Any],
-        name: Callable[[_Item], str],
-        home: Callable[[_Item], int] | None = None,
-        ask: Callable[[Any], Any] | None = None,
-        tell: Callable[[Any], None] = lambda answer: None,
-    ) -> None:
-        """`call(actor, item)` starts the work and returns a reference; `name(item)` is for messages.
-
-        With `home(item)`, a number, an item goes to the actor of this number, modulo their count, as long
-        as that is up, and items are given out in their order: those that are done wait for few others.
-
-        `ask(actor)`, which returns a reference too, is called for every worker after about half a second in
-        which nothing was finished; the answer goes to `tell(answer)` when it is there. Nobody waits for it.
-        """
-        self._home = home
-        self._ask = ask
-        self._tell = tell
-        self._actors = actors
-        self._call = call
-        self._name = name
+    def __init__(self, fleet: Fleet, errand: Errand[_Item]) -> None:
+        self._fleet = fleet
+        self._errand = errand
+        self._source: Iterator[_Item] = iter(())
+        self._exhausted = False
         self._again: deque[_Work[_Item]] = deque()
         self._running: dict[Any, tuple[_Work[_Item], int]] = {}
-        self._deaths = [0] * len(actors)
-        self._probes: dict[Any, int] = {}
         self._asked: dict[Any, int] = {}
-        self._down_since: dict[int, float] = {}
+        self._asked_at = 0.0
+        self._answers: dict[int, Any] = {}
 
     def run(self, items: Iterable[_Item]) -> Iterator[tuple[_Item, Any, int]]:
         """Every item, its result and its number of attempts, in the order in which they are finished.
 
         Whoever takes a result may be slow with it: the worker that it came from has its next work by then.
-        Raises TileFailedError for an item that failed `MAX_ATTEMPTS` times (ResourceError where it was
-        for want of memory) and IncompleteError when no
-        worker is left.
+        Raises what `give_up` makes of an item that failed `MAX_ATTEMPTS` times, on as many workers where
+        there are (ResourceError where it was for want of memory), and IncompleteError when no worker is left.
         """
-        source = iter(items)
-        self._fill(source)
-        while self._running or self._again:
-            ready, _ = ray.wait([*self._asked, *self._probes, *self._running], timeout=POLL_SECONDS)
-            if not ready:
-                self._ask_all()
-            for reference in ready:
-                done = self._answered(reference)
-                self._fill(source)
-                if done is not None:
-                    yield done
+        self._source = iter(items)
+        self._fleet.look()
+        self._asked_at = self._fleet.now
+        try:
+            self._fill()
+            while self._running or self._again or not self._exhausted:
+                for reference in self._wait():
+                    done = self._answered(reference)
+                    self._fill()
+                    if done is not None:
+                        yield done
+                self._fleet.look()
+                self._end_the_hung()
+                self._fill()
+        finally:
+            self._fleet.leave({ref: (worker, work.life) for ref, (work, worker) in self._running.items()})
+
+    def _wait(self) -> list[Any]:
+        """What was answered; the workers are asked now and then."""
+        fleet = self._fleet
+        waiting = [*self._asked, *fleet.probes, *fleet.leftovers, *self._running]
+        ready: list[Any] = ray.wait(waiting, timeout=POLL_SECONDS)[0]
+        if not ready or fleet.now - self._asked_at >= ASK_SECONDS:
+            self._asked_at = fleet.now
+            self._ask_all()
+        return ready
 
     def _answered(self, reference: Any) -> tuple[_Item, Any, int] | None:
         """Take note of an answer; the item, result and attempts where it is a finished one's."""
-        if reference in self._probes:
-            self._probed(reference)
-            return None
+        fleet = self._fleet
+        if reference in self._running:
+            return self._finished(reference)
         if reference in self._asked:
-            del self._asked[reference]
+            worker = self._asked.pop(reference)
             with suppress(RayError):  # the worker is gone, as the failure of its work will tell
-                self._tell(ray.get(reference))
-            return None
+                self._heard(worker, ray.get(reference))
+        elif reference in fleet.probes:
+            fleet.probed(reference)
+        elif reference in fleet.leftovers:
+            fleet.left(reference)
+        return None
+
+    def _finished(self, reference: Any) -> tuple[_Item, Any, int] | None:
         work, worker = self._running.pop(reference)
+        fleet = self._fleet
         try:
-            return work.item, ray.get(reference), len(work.failed_on) + 1
+            result = ray.get(reference)
         except RayError as error:
+            fleet.deadlines.failed(worker, fleet.now)
             self._failed(work, worker, error)
             return None
+        fleet.deadlines.finished(worker, self._errand.effort(work.item), fleet.now)
+        fleet.did_well(worker)
+        return work.item, result, len(work.failed_on) + 1
 
-    def _fill(self, source: Iterator[_Item]) -> None:
+    def _fill(self) -> None:
         """Give work to the workers that are up until each has `IN_FLIGHT` calls or there is no more."""
-        load = {index: 0 for index in range(len(self._actors)) if index not in self._down_since}
-        for work, worker in self._running.values():
-            if worker in load:
-                load[worker] += work.load
+        load = self._loads()
         while load and min(load.values()) < IN_FLIGHT:
-            if self._again:
-                work = self._again.popleft()
-            else:
-                item = next(source, None)
-                if item is None:
-                    return
-                work = _Work(item)
-            # a worker that failed this piece before gets it last
-            worker = min(load, key=lambda index: (index in work.failed_on, load[index]))
-            if self._home is not None:
-                home = self._home(work.item) % len(self._actors)
-                if home in load and home not in work.failed_on:
-                    worker = home
-            if load[worker] + work.load > IN_FLIGHT:
+            if any(work.exclusive for work, _ in self._running.values()):
+                return
+            work = self._next()
+            if work is None:
+                return
+            worker = self._choose(work, load)
+            if load[worker] + work.load > IN_FLIGHT or (work.exclusive and self._running):
                 self._again.appendleft(work)
                 return
-            work.life = self._deaths[worker]
-            self._running[self._call(self._actors[worker], work.item)] = (work, worker)
+            work.life = self._fleet.lives(worker)
+            if not load[worker]:
+                self._fleet.deadlines.given(worker, self._fleet.now)
+            self._running[self._errand.call(self._fleet.actors[worker], work.item)] = (work, worker)
             load[worker] += work.load
 
+    def _loads(self) -> dict[int, int]:
+        """Per worker that is up, what it has."""
+        load = dict.fromkeys(self._fleet.up(), 0)
+        busy = [(worker, work.load) for work, worker in self._running.values()]
+        for worker, count in [*busy, *((worker, 1) for worker, _ in self._fleet.leftovers.values())]:
+            if worker in load:
+                load[worker] += count
+        return load
+
+    def _next(self) -> _Work[_Item] | None:
+        for _ in range(len(self._again)):
+            work = self._again.popleft()
+            untried = self._fleet.awaited().difference(work.failed_on)
+            if len(work.failed_on) < MAX_ATTEMPTS or not untried:
+                return work
+            self._again.append(work)  # until a worker is back that may fare better
+        for item in self._source:
+            return _Work(item)
+        self._exhausted = True
+        return None
+
+    def _choose(self, work: _Work[_Item], load: dict[int, int]) -> int:
+        """A worker that failed this piece before gets it last."""
+        if self._errand.home is not None:
+            members = self._fleet.members()
+            home = members[self._errand.home(work.item) % len(members)]
+            if home in load and home not in work.failed_on:
+                return home
+        return min(load, key=lambda worker: (worker in work.failed_on, load[worker]))
+
     def _failed(self, work: _Work[_Item], worker: int, error: RayError) -> None:
-        work.alone = not isinstance(error, RayTaskError)
-        if work.alone and work.life == self._deaths[worker]:  # the first to tell that the process is gone
-            self._deaths[worker] += 1
-            self._down_since[worker] = time.monotonic()
-            self._probe(worker)
-        self._again.append(work)
+        fleet, reason = self._fleet, last_line(error)
+        lost = is_loss(error) or isinstance(error, DeviceError)
+        if not lost:
+            fleet.struck(worker, reason)
+        elif work.life == fleet.lives(worker):  # the first to tell that the process is gone
+            if isinstance(error, DeviceError):
+                fleet.broken(worker, reason)
+            else:
+                fleet.lost(worker, error)
+        self._do_again(work, worker, reason, lost, error)
+
+    def _do_again(
+        self, work: _Work[_Item], worker: int, reason: str, lost: bool, cause: Exception | None = None
+    ) -> None:
+        """Put work that failed back in line. Raises where it failed for good."""
+        short = isinstance(cause, ResourceError)
+        work.suspected += lost or short
         work.failed_on.append(worker)
-        if len(work.failed_on) >= MAX_ATTEMPTS:
-            kind = ResourceError if isinstance(error, ResourceError) else TileFailedError
-            raise kind(
-                f"{self._name(work.item)} failed {MAX_ATTEMPTS} times, the last time with: {last_line(error)}"
-            ) from error
+        self._again.append(work)
+        times, where = len(work.failed_on), len(set(work.failed_on))
+        there = len(self._fleet.awaited().union(self._fleet.up()))
+        if times < MAX_ATTEMPTS or where < min(MAX_ATTEMPTS, there):
+            return
+        message = f"{self._errand.name(work.item)} failed {times} times, the last time with: {reason}"
+        if lost and self._fleet.memory_deaths:
+            message += "; its workers ran out of memory: make tiles.size smaller or lower compute.workers"
+            short = True
+        raise (
+            ResourceError(message) if short else self._errand.give_up(work.item, message, reason)
+        ) from cause
+
+    def _end_the_hung(self) -> None:
+        """End workers that were silent for too long, and take their work from them."""
+        fleet = self._fleet
+        for worker in sorted({worker for _, worker in self._running.values()}):
+            calls = [ref for ref, (_, its) in self._running.items() if its == worker]
+            efforts = [self._errand.effort(self._running[ref][0].item) for ref in calls]
+            silence = fleet.deadlines.silence(worker, fleet.now)
+            if fleet.is_down(worker) or silence <= fleet.deadlines.limit(worker, efforts):
+                continue
+            if ray.wait(calls, timeout=0)[0]:  # just in time
+                continue
+            fleet.hung(worker, silence)
+            for ref in calls:
+                reason = f"its worker was silent for {silence:.0f} s"
+                self._do_again(self._running.pop(ref)[0], worker, reason, lost=True)
+
+    def _heard(self, worker: int, answer: Any) -> None:
+        """A worker told of itself."""
+        if answer is not None and answer != self._answers.get(worker):
+            self._answers[worker] = answer
+            self._fleet.deadlines.moved(worker, self._fleet.now)
+        self._errand.tell(answer)
 
     def _ask_all(self) -> None:
         """Ask the workers that owe no answer; nobody waits for one."""
-        if self._ask is None:
+        if self._errand.ask is None:
             return
-        owing = {*self._asked.values(), *self._down_since}
-        for worker in range(len(self._actors)):
+        owing = set(self._asked.values())
+        for worker in self._fleet.up():
             if worker not in owing:
-                self._asked[self._ask(self._actors[worker])] = worker
-
-    def _probe(self, worker: int) -> None:
-        self._probes[self._actors[worker].alive.remote()] = worker
-
-    def _probed(self, reference: Any) -> None:
-        worker = self._probes.pop(reference)
-        try:
-            ray.get(reference)
-        except RayError as error:
-            if time.monotonic() - self._down_since[worker] < RESTART_SECONDS:
-                self._probe(worker)
-            elif not self._probes and len(self._down_since) == len(self._actors):
-                raise IncompleteError(
-                    f"no worker is left: the last one did not come back in {RESTART_SECONDS:.0f} s "
-                    f"({last_line(error)}); resume the run when the machines are back"
-                ) from error
-        else:
-            del self._down_since[worker]
-
-
-def last_line(error: Exception) -> str:
-    """The last line of a message: where Ray puts the cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+                self._asked[self._errand.ask(self._fleet.actors[worker])] = worker

@@ -7,20 +7,24 @@ know what was repeated. Actors are restarted by Ray when their process dies.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
 import tilefarm
 from tilefarm.errors import ClusterError
+from tilefarm.events import WorkerChanged
+from tilefarm.execute.actor import Actor
+from tilefarm.execute.call import Call, Task, WorkFailedError, name_of
 from tilefarm.execute.cluster import Layout, leave
-from tilefarm.execute.dispatch import IN_FLIGHT, Dispatcher, last_line
+from tilefarm.execute.deadlines import Patience
+from tilefarm.execute.dispatch import IN_FLIGHT, Dispatcher, Errand
+from tilefarm.execute.health import Fleet, last_line
 from tilefarm.execute.order import in_order
-from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Batch, BatchDone, Keep, Progress, Worker, WorkerInfo
-from tilefarm.execute.sound import Judged
 from tilefarm.solve.contract import LevelTargets, SolverSettings, Weights
 from tilefarm.solve.tasks import (
     Derivatives,
@@ -30,12 +34,11 @@ from tilefarm.solve.tasks import (
     PieceGradient,
     PieceSums,
     PieceTask,
-    TileSolution,
 )
 
 READY_SECONDS = 180.0
-
-_Result = TypeVar("_Result")
+ANSWER_SECONDS = 5.0
+"""For what is good to know and not worth a long wait."""
 
 
 class RayExecutor:
@@ -46,8 +49,12 @@ class RayExecutor:
         make_worker: Callable[[Weights, str, int], Worker],
         weights: Weights,
         layout: Layout,
+        patience: Patience | None = None,
     ) -> None:
-        """`make_worker(weights, device, threads)` makes a `protocol.Worker` in the actor's process."""
+        """`make_worker(weights, device, threads)` makes a `protocol.Worker` in the actor's process.
+
+        `patience` says how long a worker may be silent before it counts as hung.
+        """
         self._weights = ray.put(weights)
         options: dict[str, Any] = {
             "num_cpus": layout.threads,
@@ -56,13 +63,15 @@ class RayExecutor:
             "max_task_retries": 0,
             "concurrency_groups": {"work": IN_FLIGHT, "watch": 1},
         }
-        actor = ray.remote(**options)(_Actor)
+        actor = ray.remote(**options)(Actor)
         on_device = "cuda" if layout.gpus else "cpu"
         self._actors: list[Any] = [
             actor.remote(make_worker, on_device, layout.threads) for _ in range(layout.workers)
         ]
         try:
             self._info = self._wait_until_ready()
+            pulses = ray.get([actor.alive.remote() for actor in self._actors], timeout=READY_SECONDS)
+            self._fleet = Fleet(self._actors, pulses, patience)
         except BaseException:
             self.close()
             raise
@@ -72,6 +81,10 @@ class RayExecutor:
         """The workers, as they were when the farm started."""
         return self._info
 
+    def listen(self, listener: Callable[[WorkerChanged], None]) -> None:
+        """From now on tell this listener what becomes of workers."""
+        self._fleet.begin_run(listener)
+
     def solve(
         self,
         settings: SolverSettings,
@@ -80,60 +93,70 @@ class RayExecutor:
         on_progress: Callable[[Progress], None],
     ) -> Iterator[BatchDone]:
         """Optimise all batches; the targets go through the object store once."""
-        shared = ray.put(targets)
-        dispatcher: Dispatcher[Batch] = Dispatcher(
-            self._actors,
-            lambda actor, batch: actor.solve.remote(self._weights, settings, shared, batch),
-            lambda batch: f"tile {batch.tasks[0].index}",
+
+        def tell(progress: Progress | None) -> None:
+            if progress is not None:
+                on_progress(progress)
+
+        errand: Errand[Batch] = replace(
+            self._errand(lambda batch: Call("solve", settings, batch, targets)),
             ask=lambda actor: actor.progress.remote(),
-            tell=lambda progress: None if progress is None else on_progress(progress),
+            tell=tell,
         )
-        for batch, solutions, attempts in dispatcher.run(batches):
+        for batch, solutions, attempts in Dispatcher(self._fleet, errand).run(batches):
             yield BatchDone(batch.index, solutions, attempts)
 
     def measure(self, settings: SolverSettings, tasks: Iterable[MeasureTask]) -> Iterator[Measurement]:
         """Statistics of all pieces."""
-        dispatcher: Dispatcher[MeasureTask] = Dispatcher(
-            self._actors,
-            lambda actor, task: actor.measure.remote(self._weights, settings, task),
-            lambda task: f"piece {task.index}",
-        )
-        for _, measurement, _ in dispatcher.run(tasks):
+        errand: Errand[MeasureTask] = self._errand(lambda task: Call("measure", settings, task))
+        for _, measurement, _ in Dispatcher(self._fleet, errand).run(tasks):
             yield measurement
 
     def piece_sums(
         self, settings: SolverSettings, keep: Keep, tasks: Iterable[PieceTask]
     ) -> Iterator[PieceSums | MissingState]:
         """Pass 1 of the exact method."""
-        return self._pieces(
-            tasks, lambda actor, task: actor.piece_sums.remote(self._weights, settings, keep, task)
-        )
+        return self._pieces(tasks, lambda task: Call("piece_sums", settings, task, None, keep))
 
     def piece_gradients(
         self, settings: SolverSettings, keep: Keep, slopes: Derivatives, tasks: Iterable[PieceTask]
     ) -> Iterator[PieceGradient | MissingState]:
         """Pass 2 of the exact method; the derivatives go through the object store once."""
-        shared = ray.put(slopes)
-        return self._pieces(
-            tasks,
-            lambda actor, task: actor.piece_gradient.remote(self._weights, settings, keep, shared, task),
-        )
+        return self._pieces(tasks, lambda task: Call("piece_gradient", settings, task, slopes, keep))
 
-    def _pieces(self, tasks: Iterable[PieceTask], call: Callable[[Any, PieceTask], Any]) -> Iterator[Any]:
+    def _pieces(self, tasks: Iterable[PieceTask], to_call: Callable[[PieceTask], Call]) -> Iterator[Any]:
         """Pieces go to the worker that keeps their state and come back in order."""
-        dispatcher: Dispatcher[PieceTask] = Dispatcher(
-            self._actors, call, lambda task: f"piece {task.index}", lambda task: task.index
+        errand: Errand[PieceTask] = replace(self._errand(to_call), home=lambda task: task.index)
+        return in_order(result for _, result, _ in Dispatcher(self._fleet, errand).run(tasks))
+
+    def _errand(self, to_call: Callable[[Any], Call]) -> Errand[Any]:
+        """`to_call(task)` is the same call for every task of a pass, but for the task."""
+        shared: list[Any] = []
+
+        def start(actor: Any, task: Task) -> Any:
+            call = to_call(task)
+            if not shared:
+                shared.append(None if call.shared is None else ray.put(call.shared))
+            return actor.do.remote(self._weights, shared[0], replace(call, shared=None))
+
+        return Errand(
+            start,
+            name_of,
+            effort=lambda task: to_call(task).effort,
+            give_up=lambda task, message, error: WorkFailedError(message, to_call(task), error),
         )
-        return in_order(result for _, result, _ in dispatcher.run(tasks))
 
     def peak_rss(self) -> tuple[int, ...]:
         """Every worker's largest resident size so far, in bytes; workers that do not answer are left out."""
+        asked = [actor.peak_rss.remote() for actor in self._actors]
+        if not asked:
+            return ()
+        answered, _ = ray.wait(asked, num_returns=len(asked), timeout=ANSWER_SECONDS)
         peaks = []
-        for actor in self._actors:
-            try:
-                peaks.append(ray.get(actor.peak_rss.remote(), timeout=5))
-            except RayError:
-                continue
+        for reference in asked:
+            if reference in answered:
+                with suppress(RayError):
+                    peaks.append(ray.get(reference))
         return tuple(peaks)
 
     def close(self) -> None:
@@ -164,79 +187,3 @@ class RayExecutor:
                 f"{', '.join(sorted(strangers))}; install the same version on every node"
             )
         return tuple(info)
-
-
-class _Actor:
-    """Runs a `protocol.Worker` in a Ray actor; `watch` calls answer while `work` is under way.
-
-    One thread of its own does all the work. The calls that wait for it, as many as are in flight, have their
-    arguments there when it comes to them, and send one result while it works on the next.
-
-    The weights come with every call, by reference and without a copy: a restarted actor has them again.
-    """
-
-    def __init__(self, make_worker: Callable[[Weights, str, int], Worker], device: str, threads: int) -> None:
-        self._make_worker = make_worker
-        self._device = device
-        self._threads = threads
-        self._worker: Worker | None = None
-        self._thread = ThreadPoolExecutor(1)
-
-    @ray.method(concurrency_group="work")
-    def info(self, weights: Weights) -> WorkerInfo:
-        """Describe the worker."""
-        return self._do(weights, lambda worker: worker.info())
-
-    @ray.method(concurrency_group="work")
-    def solve(
-        self, weights: Weights, settings: SolverSettings, targets: LevelTargets, batch: Batch
-    ) -> tuple[TileSolution, ...]:
-        """Optimise every tile of a batch."""
-        return self._do(weights, lambda worker: worker.solve(settings, targets, batch))
-
-    @ray.method(concurrency_group="work")
-    def measure(self, weights: Weights, settings: SolverSettings, task: MeasureTask) -> Measurement:
-        """Statistics of one piece of a picture."""
-        return self._do(weights, lambda worker: worker.measure(settings, task))
-
-    @ray.method(concurrency_group="work")
-    def piece_sums(
-        self, weights: Weights, settings: SolverSettings, keep: Keep, task: PieceTask
-    ) -> PieceSums | MissingState:
-        """Pass 1 of the exact method on one piece."""
-        return self._do(weights, lambda worker: worker.piece_sums(settings, keep, task))
-
-    @ray.method(concurrency_group="work")
-    def piece_gradient(
-        self,
-        weights: Weights,
-        settings: SolverSettings,
-        keep: Keep,
-        slopes: Derivatives,
-        task: PieceTask,
-    ) -> PieceGradient | MissingState:
-        """Pass 2 of the exact method on one piece."""
-        return self._do(weights, lambda worker: worker.piece_gradient(settings, keep, slopes, task))
-
-    @ray.method(concurrency_group="watch")
-    def progress(self) -> Progress | None:
-        """Where the current `solve` is."""
-        return None if self._worker is None else self._worker.progress()
-
-    @ray.method(concurrency_group="watch")
-    def peak_rss(self) -> int:
-        """The largest resident size of this process so far, in bytes."""
-        return peak_rss()
-
-    @ray.method(concurrency_group="watch")
-    def alive(self) -> bool:
-        """Answers as soon as the process is up."""
-        return True
-
-    def _do(self, weights: Weights, work: Callable[[Worker], _Result]) -> _Result:
-        return self._thread.submit(lambda: work(self._ready(weights))).result()
-
-    def _ready(self, weights: Weights) -> Worker:
-        if self._worker is None:
-            self._worker = Judged(self._make_worker(weights, self._device, self._threads))
-        return self._worker

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from typing import TypeVar
+from typing import Any
 
-from tilefarm.errors import ResourceError, StoppedError, TileFailedError, TilefarmError
+from tilefarm.errors import DeviceError, ResourceError, StoppedError, TilefarmError
+from tilefarm.events import WorkerChanged
+from tilefarm.execute.call import Call, WorkFailedError, in_a_line, name_of
 from tilefarm.execute.protocol import MAX_ATTEMPTS, Batch, BatchDone, Keep, Progress, Worker, WorkerInfo
 from tilefarm.execute.sound import Judged
 from tilefarm.solve.contract import LevelTargets, SolverSettings
@@ -21,7 +22,6 @@ from tilefarm.solve.tasks import (
     PieceTask,
 )
 
-_Result = TypeVar("_Result")
 PROGRESS_SECONDS = 0.5
 
 
@@ -37,6 +37,9 @@ class LocalExecutor:
         """The one worker."""
         return self._info
 
+    def listen(self, listener: Callable[[WorkerChanged], None]) -> None:
+        """Nothing is ever told: where the worker ends, this process ends."""
+
     def solve(
         self,
         settings: SolverSettings,
@@ -47,42 +50,27 @@ class LocalExecutor:
         """Optimise all batches, one after the other."""
         for batch in batches:
             with _Ticker(self._worker, on_progress):
-                solutions, attempts = _attempt(
-                    f"tile {batch.tasks[0].index}",
-                    partial(self._worker.solve, settings, targets, batch),
-                )
+                solutions, attempts = _attempt(self._worker, Call("solve", settings, batch, targets))
             yield BatchDone(batch.index, solutions, attempts)
 
     def measure(self, settings: SolverSettings, tasks: Iterable[MeasureTask]) -> Iterator[Measurement]:
         """Statistics of all pieces, one after the other."""
         for task in tasks:
-            measurement, _ = _attempt(
-                f"piece {task.index}",
-                partial(self._worker.measure, settings, task),
-            )
-            yield measurement
+            yield _attempt(self._worker, Call("measure", settings, task))[0]
 
     def piece_sums(
         self, settings: SolverSettings, keep: Keep, tasks: Iterable[PieceTask]
     ) -> Iterator[PieceSums | MissingState]:
         """Pass 1 of the exact method, one piece after the other."""
         for task in tasks:
-            sums, _ = _attempt(
-                f"piece {task.index}",
-                partial(self._worker.piece_sums, settings, keep, task),
-            )
-            yield sums
+            yield _attempt(self._worker, Call("piece_sums", settings, task, None, keep))[0]
 
     def piece_gradients(
         self, settings: SolverSettings, keep: Keep, slopes: Derivatives, tasks: Iterable[PieceTask]
     ) -> Iterator[PieceGradient | MissingState]:
         """Pass 2 of the exact method, one piece after the other."""
         for task in tasks:
-            gradient, _ = _attempt(
-                f"piece {task.index}",
-                partial(self._worker.piece_gradient, settings, keep, slopes, task),
-            )
-            yield gradient
+            yield _attempt(self._worker, Call("piece_gradient", settings, task, slopes, keep))[0]
 
     def peak_rss(self) -> tuple[int, ...]:
         """This process's peak: worker and driver are the same here."""
@@ -92,16 +80,20 @@ class LocalExecutor:
         """Nothing to free."""
 
 
-def _attempt(what: str, work: Callable[[], _Result]) -> tuple[_Result, int]:
-    """The result and how many attempts it took."""
+def _attempt(worker: Worker, call: Call) -> tuple[Any, int]:
+    """The result and how many attempts it took. Raises WorkFailedError after `MAX_ATTEMPTS`."""
     for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
-            return work(), attempt
+            return call.on(worker), attempt
         except (StoppedError, ResourceError):  # the same worker will not have more memory next time
             raise
+        except DeviceError as error:  # nor will this process have its GPU again
+            raise DeviceError(f"{error}; resume the run, which starts a new process") from error
         except (RuntimeError, MemoryError, ArithmeticError, TilefarmError) as error:
             failure = error
-    raise TileFailedError(f"{what} failed {MAX_ATTEMPTS} times: {failure}") from failure
+    reason = in_a_line(failure)
+    message = f"{name_of(call.task)} failed {MAX_ATTEMPTS} times, the last time with: {reason}"
+    raise WorkFailedError(message, call, reason) from failure
 
 
 class _Ticker:

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import resource
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 _STATUS = Path("/proc/self/status")
+_VMSTAT = Path("/proc/vmstat")
 _CGROUP = Path("/sys/fs/cgroup")
 """Where Linux tells what a container may use; version 1 has a folder for memory in it."""
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What a process says to show that it is there."""
+
+    process: int
+    node: str
+    memory_kills: int
+    """Processes of its machine that the kernel has ended for want of memory so far."""
+
+
+def pulse() -> Pulse:
+    """This process's."""
+    return Pulse(os.getpid(), platform.node(), memory_kills())
+
+
+def memory_kills() -> int:
+    """How many processes the kernel has ended for want of memory, here or in this container.
+
+    0 where it does not tell.
+    """
+    places = (_VMSTAT, _CGROUP / "memory.events", _CGROUP / "memory" / "memory.oom_control")
+    return sum(_fields(place).get("oom_kill", 0) for place in places)
 
 
 def free_memory() -> int:
@@ -41,12 +69,18 @@ def _container_use() -> int:
 
 
 def _cached(statistics: Path) -> int:
-    try:
-        fields = dict(line.split() for line in statistics.read_text(encoding="ascii").splitlines())
-    except (OSError, ValueError):
-        return 0
+    fields = _fields(statistics)
     names = ("inactive_file", "active_file")
-    return sum(int(fields.get(f"total_{name}", fields.get(name, 0))) for name in names)
+    return sum(fields.get(f"total_{name}", fields.get(name, 0)) for name in names)
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """Lines of a name and a number; none where there is no such file."""
+    try:
+        lines = [line.split() for line in path.read_text(encoding="ascii").splitlines()]
+        return {name: int(value) for name, value in lines}
+    except (OSError, ValueError):
+        return {}
 
 
 def _number(path: Path) -> int | None:

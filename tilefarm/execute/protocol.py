@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from tilefarm.events import WorkerChanged
 from tilefarm.solve.contract import LevelTargets, Precision, SolverSettings
 from tilefarm.solve.tasks import (
     Derivatives,
@@ -118,6 +119,9 @@ class Executor(Protocol):
     @property
     def workers(self) -> tuple[WorkerInfo, ...]:
         """The workers there are."""
+
+    def listen(self, listener: Callable[[WorkerChanged], None]) -> None:
+        """A run begins: tell this listener, in the thread that takes results, what becomes of workers."""
 
     def solve(
         self,

@@ -20,6 +20,7 @@ from tilefarm.events import (
     RunStarted,
     StepTaken,
     TileFinished,
+    WorkerChanged,
 )
 from tilefarm.report.progress import ProgressModel
 
@@ -158,4 +159,23 @@ def _line(event: Event) -> str | None:
         return f"note: {event.note}"
     if isinstance(event, RunFinished):
         return f"wrote {event.output} ({event.size})"
+    if isinstance(event, WorkerChanged):
+        return _worker_line(event)
     return None
+
+
+_CHANGES = {
+    "lost": "is gone and is started again, its work is done elsewhere",
+    "hung": "was ended and is started again, its work is done elsewhere",
+    "back": "is back",
+    "set aside": "is set aside",
+    "fewer": "needed more memory than there was, fewer work at a time from now on",
+    "gone": "will not come back",
+}
+
+
+def _worker_line(event: WorkerChanged) -> str:
+    why = f" ({event.reason})" if event.reason else ""
+    return (
+        f"  worker {event.worker + 1} {_CHANGES[event.change]}{why}: {counted(event.left, 'worker')} at work"
+    )

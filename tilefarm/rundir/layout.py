@@ -90,6 +90,11 @@ class RunDir:
         return self.snapshots / f"level-{level:02}-step-{step:07}.jpg"
 
     @property
+    def failed(self) -> Path:
+        """The folder of what failed for good: a folder of inputs for each piece of work."""
+        return self.root / "failed"
+
+    @property
     def animation(self) -> Path:
         """What animation was made, and where it is."""
         return self.root / "animation.json"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from tilefarm.files import remove_leftovers
 from tilefarm.rundir.layout import RunDir
 
 
@@ -23,18 +22,4 @@ def clear_leftovers(run: RunDir, outputs: Iterable[Path]) -> None:
         else:
             leftover.unlink()
     for output in outputs:
-        temporary = re.compile(rf"\.{re.escape(output.name)}\.(\d+)\.part{re.escape(output.suffix)}")
-        for leftover in output.parent.glob(".*.part*"):
-            found = temporary.fullmatch(leftover.name)
-            if found is not None and not _is_alive(int(found[1])):
-                leftover.unlink()
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):  # somebody else's
-        return True
-    return process != os.getpid()
+        remove_leftovers(output)

@@ -28,6 +28,7 @@ def summarize(
     driver_rss: int,
     worker_rss: Sequence[int],
     message: str | None = None,
+    worker_losses: int = 0,
 ) -> dict[str, Any]:
     """The record of a run; seconds are those of finished rounds and levels, over all its sessions."""
     levels = []
@@ -64,6 +65,7 @@ def summarize(
         "tile_retries": state.tile_retries,
         "rollbacks": state.rollbacks,
         "numbers_gone_wrong": state.numbers_gone_wrong,
+        "worker_losses": worker_losses,
         "versions": {
             "tilefarm": tilefarm.__version__,
             "python": platform.python_version(),
@@ -91,6 +93,15 @@ def read_summary(run: RunDir) -> dict[str, Any] | None:
             f"'tilefarm resume {run.root}' writes it anew"
         )
     return record
+
+
+def worker_losses_so_far(run: RunDir) -> int:
+    """How many workers earlier sessions lost, as far as run.json knows: it is for people alone."""
+    try:
+        count = (read_summary(run) or {}).get("worker_losses", 0)
+    except (TilefarmError, OSError):
+        return 0
+    return count if isinstance(count, int) else 0
 
 
 def plan_record(plan: RenderPlan) -> dict[str, Any]:

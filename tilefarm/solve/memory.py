@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 
-from tilefarm.errors import ResourceError
+from tilefarm.errors import DeviceError, ResourceError
 from tilefarm.solve.contract import LevelTargets, SolverSettings, is_low
 from tilefarm.solve.measure import measure
 from tilefarm.solve.network import FeatureNetwork
@@ -34,6 +34,8 @@ from tilefarm.solve.tile import solve_tiles
 _GPU_SIGNS = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 """In errors of what allocates beside torch's own allocator."""
 _CPU_SIGN = "DefaultCPUAllocator"
+_BROKEN_SIGNS = ("CUDA error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "cuda runtime error")
+"""In errors after which a process can do nothing more on its GPU, unless they say that memory ran out."""
 
 _Result = TypeVar("_Result")
 
@@ -122,6 +124,8 @@ class MemoryAwareSolver:
             return work()
         except (RuntimeError, MemoryError) as error:
             on_gpu, on_cpu = _gpu_ran_out(error), _cpu_ran_out(error)
+            if not (on_gpu or on_cpu) and _gpu_broke(error):
+                raise DeviceError(f"{self._network.device} failed: {str(error).splitlines()[0]}") from error
             if not (on_gpu or on_cpu):
                 raise
         if on_cpu:
@@ -175,6 +179,10 @@ def _name(task: PieceTask) -> str:
 def _gpu_ran_out(error: Exception) -> bool:
     # torch.OutOfMemoryError is new in torch 2.5; this name of the same class is older
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(sign in str(error) for sign in _GPU_SIGNS)
+
+
+def _gpu_broke(error: Exception) -> bool:
+    return any(sign in str(error) for sign in _BROKEN_SIGNS)
 
 
 def _cpu_ran_out(error: Exception) -> bool:

@@ -1,0 +1,71 @@
+"""One call of a worker as data: it can be sent, done in any process, kept when it failed, and done again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from tilefarm.errors import TileFailedError, TilefarmError
+from tilefarm.execute.deadlines import Effort
+from tilefarm.execute.protocol import Batch, Keep, Worker
+from tilefarm.solve.contract import LevelTargets, SolverSettings
+from tilefarm.solve.tasks import Derivatives, MeasureTask, PieceTask
+
+CallKind = Literal["solve", "measure", "piece_sums", "piece_gradient"]
+"""The methods of `protocol.Worker` that do work."""
+Task = Batch | MeasureTask | PieceTask
+
+
+@dataclass(frozen=True)
+class Call:
+    """A method of a worker and its arguments: all that the result depends on but the network's weights."""
+
+    kind: CallKind
+    settings: SolverSettings
+    task: Task
+    shared: LevelTargets | Derivatives | None = None
+    """What all calls of a pass have in common: targets of `solve`, slopes of `piece_gradient`."""
+    keep: Keep | None = None
+    """For pieces of the exact method."""
+
+    @property
+    def effort(self) -> Effort:
+        """What it is compared by: the same method with the same settings, its pixels and steps."""
+        kind, task = (self.kind, self.settings), self.task
+        if isinstance(task, Batch):
+            pixels = sum(tile.image.shape[0] * tile.image.shape[1] for tile in task.tasks)
+            return Effort(kind, pixels, task.tasks[0].iterations)
+        return Effort(kind, task.core.size.pixels)
+
+    def on(self, worker: Worker) -> Any:
+        """Do it; returns and raises what the worker's method does."""
+        task: Any = self.task
+        if self.kind == "solve":
+            return worker.solve(self.settings, cast(LevelTargets, self.shared), task)
+        if self.kind == "measure":
+            return worker.measure(self.settings, task)
+        keep = cast(Keep, self.keep)
+        if self.kind == "piece_sums":
+            return worker.piece_sums(self.settings, keep, task)
+        return worker.piece_gradient(self.settings, keep, cast(Derivatives, self.shared), task)
+
+
+class WorkFailedError(TileFailedError):
+    """A piece of work failed for good. Holds the call, so that its inputs can be kept."""
+
+    def __init__(self, message: str, call: Call, error: str) -> None:
+        """`message` is the whole sentence, `error` the last failure alone."""
+        super().__init__(message)
+        self.call = call
+        self.error = error
+
+
+def in_a_line(error: Exception) -> str:
+    """What went wrong: the message, after the kind of error where that is not one of ours."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, TilefarmError) else f"{type(error).__name__}: {text}"
+
+
+def name_of(task: Task) -> str:
+    """For messages: tile 3, piece 5. A batch is called by its first tile."""
+    return f"tile {task.tasks[0].index}" if isinstance(task, Batch) else f"piece {task.index}"

@@ -1,0 +1,145 @@
+"""When a worker counts as hung: arithmetic on times, without Ray and without a clock of its own.
+
+A worker does its calls one after the other. As long as it has any, something must be heard of it now and
+then: a result, a failure, or progress within a call. How long it may be silent follows from how long its like
+took.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from statistics import median
+
+REMEMBERED = 101
+"""Finished calls of a kind that count, the last ones."""
+MOST_DOUBLINGS = 10
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a worker with work may be silent, in seconds: rather too long than too short."""
+
+    least: float = 60.0
+    times: float = 10.0
+    """As often as the median of its like, so that other programs may slow a worker down."""
+    times_longest: float = 3.0
+    """As often as the longest of its like."""
+    unknown: float = 600.0
+    """Before anything of the kind has finished; also for a process's first call, which loads the network."""
+    unknown_per_megapixel: float = 2000.0
+    """Added to that for every 2^20 pixels that go through the network: a pass with gradients at 1 GFLOP/s."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a call is compared by."""
+
+    kind: Hashable
+    """Calls of one kind take times in proportion to pixels * steps."""
+    pixels: int
+    steps: int = 1
+    """Passes over the pixels; progress is told after each where there are several."""
+
+    @property
+    def work(self) -> int:
+        """Pixel steps, at least 1."""
+        return max(1, self.pixels * self.steps)
+
+
+class AwakeClock:
+    """Seconds in which this process was awake and looking.
+
+    A machine that was suspended, or a driver that was stopped or busy, heard nothing from its workers in that
+    time, and that is no reason to end them: of the time between two looks at most `most` counts.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, most: float = 2.0) -> None:
+        self._clock = clock
+        self._most = most
+        self._last = clock()
+        self._awake = 0.0
+
+    def __call__(self) -> float:
+        """Look; the seconds counted so far."""
+        now = self._clock()
+        self._awake += min(max(0.0, now - self._last), self._most)
+        self._last = now
+        return self._awake
+
+
+@dataclass
+class _Watched:
+    began: float = 0.0
+    """When the running call began at the earliest: given to an idle worker, or the one before it ended."""
+    heard: float = 0.0
+    fresh: bool = True
+    """Whether its process has finished nothing yet."""
+
+
+@dataclass
+class Deadlines:
+    """Takes note of what is heard of every worker; says how long each was silent, and how long it may be.
+
+    All times are those of one clock, in seconds.
+    """
+
+    workers: int
+    patience: Patience = Patience()
+    _watched: list[_Watched] = field(init=False)
+    _paces: dict[Hashable, deque[float]] = field(init=False, default_factory=dict)
+    """Per kind, seconds per pixel step of finished calls."""
+    _doublings: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._watched = [_Watched() for _ in range(self.workers)]
+
+    def given(self, worker: int, now: float) -> None:
+        """A worker that had nothing to do was given a call."""
+        watched = self._watched[worker]
+        watched.began = watched.heard = now
+
+    def finished(self, worker: int, effort: Effort, now: float) -> None:
+        """A call came back with its result."""
+        watched = self._watched[worker]
+        paces = self._paces.setdefault(effort.kind, deque(maxlen=REMEMBERED))
+        paces.append((now - watched.began) / effort.work)
+        watched.fresh = False
+        watched.began = watched.heard = now
+
+    def failed(self, worker: int, now: float) -> None:
+        """A call came back without a result."""
+        watched = self._watched[worker]
+        watched.began = watched.heard = now
+
+    def moved(self, worker: int, now: float) -> None:
+        """The call that runs is further than it was."""
+        self._watched[worker].heard = now
+
+    def restarted(self, worker: int, now: float) -> None:
+        """A new process took the worker's place."""
+        self._watched[worker] = _Watched(now, now)
+
+    def killed(self) -> None:
+        """A worker was ended for its silence. All have twice the time from now on: it may have been slow."""
+        self._doublings = min(self._doublings + 1, MOST_DOUBLINGS)
+
+    def silence(self, worker: int, now: float) -> float:
+        """Seconds since something was heard of a worker that has work."""
+        return now - self._watched[worker].heard
+
+    def limit(self, worker: int, efforts: Iterable[Effort]) -> float:
+        """Seconds that a worker with these calls may be silent: what the longest of them is allowed."""
+        fresh = self._watched[worker].fresh
+        return max(self._allowed(effort, fresh) for effort in efforts) * float(2**self._doublings)
+
+    def _allowed(self, effort: Effort, fresh: bool) -> float:
+        patience, paces = self.patience, self._paces.get(effort.kind)
+        unknown = patience.unknown + patience.unknown_per_megapixel * effort.pixels / 2**20
+        if not paces:
+            return unknown
+        like = max(patience.times * median(paces), patience.times_longest * max(paces)) * effort.work
+        known = max(patience.least, like)
+        return max(known, unknown) if fresh else known
