@@ -8,6 +8,7 @@ from functools import cache
 import pyvips
 
 _CHANNELS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb16": 3, "rgb": 3, "scrgb": 3, "cmyk": 4}
+_LAB = ("lab", "labs")
 _WHITE = {"uchar": 2**8 - 1, "ushort": 2**16 - 1, "uint": 2**32 - 1, "float": 1, "double": 1}
 _SPACE_16 = {1: "grey16", 3: "rgb16", 4: "cmyk"}
 _PROFILE_SPACE = {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}
@@ -24,23 +25,27 @@ class ColourKind:
     """How a picture's numbers are to be read."""
 
     channels: int
-    """1 grey, 3 RGB, 4 CMYK."""
+    """1 grey, 3 RGB or CIELab, 4 CMYK."""
     alpha: bool
     white: int
     """The number that stands for 1.0."""
     has_profile: bool
     """Whether a colour profile for these channels is embedded and is another than ours."""
     notes: tuple[str, ...]
+    is_lab: bool = False
+    """Whether the numbers are CIELab of white point D50, which needs no profile."""
 
     @property
     def is_float(self) -> bool:
         """Whether numbers are floating point with 1.0 for white."""
-        return self.white == 1
+        return self.white == 1 and not self.is_lab
 
 
 def colour_kind(image: pyvips.Image) -> ColourKind:
     """Read a picture's colour from its header. Raises UnsupportedColourError."""
     space = str(image.interpretation)
+    if space in _LAB and image.bands == 3:
+        return ColourKind(3, False, 1, False, ("CIELab is converted to sRGB",), is_lab=True)
     channels = _CHANNELS.get(space, 0)
     if channels == 0 or image.bands - channels not in (0, 1):
         raise UnsupportedColourError(f"has {image.bands} channels of kind {space}")
@@ -77,6 +82,8 @@ def to_srgb(image: pyvips.Image) -> pyvips.Image:
     built-in press profile.
     """
     kind = colour_kind(image)
+    if kind.is_lab:
+        return _from_lab(image.colourspace("lab")).copy(interpretation="multiband")
     unit = image.cast("float").linear(1 / kind.white, 0)
     if kind.alpha:
         paper = [0.0] * 4 if kind.channels == 4 else [1.0] * kind.channels  # no ink, or full light
@@ -106,7 +113,12 @@ def _from_16_bits(unit: pyvips.Image, channels: int) -> pyvips.Image:
     13/255 off. The way through 16-bit CIELAB stayed within 0.9/255.
     """
     device = unit.linear(_WHITE_16, 0).rint().cast("ushort").copy(interpretation=_SPACE_16[channels])
-    lab = device.icc_import(embedded=True, intent="relative", black_point_compensation=True, pcs="lab")
+    return _from_lab(
+        device.icc_import(embedded=True, intent="relative", black_point_compensation=True, pcs="lab")
+    )
+
+
+def _from_lab(lab: pyvips.Image) -> pyvips.Image:
     converted = lab.icc_export(
         output_profile="srgb", intent="relative", black_point_compensation=True, pcs="lab", depth=16
     )

@@ -14,14 +14,16 @@ import pyvips
 
 from tilefarm.errors import JobError
 from tilefarm.geometry import Size
+from tilefarm.image.breakage import broken_byte, broken_row, wrong_checksum
 from tilefarm.image.colour import UnsupportedColourError, colour_kind, to_srgb
-from tilefarm.image.engine import READABLE, open_picture, reason
+from tilefarm.image.engine import READABLE, complaints, open_picture, reason
 from tilefarm.image.orientation import ORIENTATIONS, Orientation
 
 MAX_INPUT_PIXELS = 500_000_000
 """Larger pictures are refused by their header: a file of a few kilobytes can claim any size."""
 
 _FLOAT_RANGE = 2.0
+_DAMAGE = ("Corrupt JPEG data", "error in tile", "Read error", "Decoding error", "Discarding")
 _PAGES_FIELD = "n-pages"
 _ORIENTATION_FIELD = "orientation"
 
@@ -54,8 +56,10 @@ def inspect(path: Path, label: str) -> PictureInfo:
     except OSError as error:
         raise JobError(f"{label}: {path} cannot be read ({error.strerror})") from error
     except pyvips.Error as error:
+        place = broken_byte(path)
+        why = f"{place}; {reason(error)}" if place else reason(error)
         raise JobError(
-            f"{label}: {path} is not a {READABLE} picture, or it is damaged ({reason(error)}); "
+            f"{label}: {path} is not a {READABLE} picture, or it is damaged ({why}); "
             "save it again as PNG, TIFF or JPEG"
         ) from error
     stored = Size(image.width, image.height)
@@ -84,11 +88,9 @@ def check_decodes(info: PictureInfo) -> None:
     try:
         statistics = _decode(info.path)
     except (pyvips.Error, OSError) as error:
-        why = reason(error) if isinstance(error, pyvips.Error) else str(error.strerror)
-        raise JobError(
-            f"{info.label}: {info.path} is truncated, damaged or compressed in an unknown way ({why}); "
-            "save it again"
-        ) from error
+        raise JobError(_undecodable(info, error)) from error
+    if place := wrong_checksum(info.path):
+        raise JobError(f"{info.label}: {info.path} is damaged ({place}); save it again")
     if info.is_float:
         low, high, total = (float(statistics(column, 0)[0]) for column in range(3))
         if not math.isfinite(total) or low < -_FLOAT_RANGE or high > _FLOAT_RANGE:
@@ -96,6 +98,20 @@ def check_decodes(info: PictureInfo) -> None:
                 f"{info.label}: {info.path} must hold floating point values from 0 to 1, "
                 f"got {low:g} to {high:g} with sum {total:g}; save it with 16-bit integers"
             )
+
+
+def _undecodable(info: PictureInfo, error: pyvips.Error | OSError) -> str:
+    """A sentence with the place, by row and byte, where it can be found."""
+    why = reason(error) if isinstance(error, pyvips.Error) else str(error.strerror)
+    if "not been built in" in why:  # libheif's words: wheels come without HEVC, for its patents
+        return (
+            f"{info.label}: {info.path} is compressed in a way that the installed libvips cannot read "
+            f"({why}); save it as JPEG, PNG or TIFF"
+        )
+    height = info.orientation.turn(info.size).height
+    places = [place for place in (broken_row(info.path, height, "warning"), broken_byte(info.path)) if place]
+    what = "truncated or damaged" if places else "truncated, damaged or compressed in an unknown way"
+    return f"{info.label}: {info.path} is {what} ({'; '.join([*places, why])}); save it again"
 
 
 def open_stored(info: PictureInfo) -> pyvips.Image:
@@ -163,12 +179,21 @@ def _decode(path: Path) -> pyvips.Image:
 
     libjpeg paints data that broke in the middle grey or shifted and only warns, so warnings count.
     Its other warnings, of bytes between segments or unusual parameters, come with the files of many
-    cameras and harm nothing; so do TIFF's of unknown tags.
+    cameras and harm nothing; so do TIFF's of odd tags.
     """
     try:
         return open_picture(path, access="sequential", fail_on="warning").stats()
     except pyvips.Error as error:
-        detail = str(error.detail)
-        if "Corrupt JPEG data" in detail and "extraneous" not in detail:
+        if _is_damage(str(error.detail)):
             raise
-    return open_picture(path, access="sequential", fail_on="error").stats()
+    with complaints() as heard:
+        statistics = open_picture(path, access="sequential", fail_on="error").stats()
+    damage = [line for line in heard if _is_damage(line)]
+    if damage:
+        raise pyvips.Error(damage[0])
+    return statistics
+
+
+def _is_damage(complaint: str) -> bool:
+    """Whether it is about pixels: words of libjpeg, of libtiff, and of libvips about tiles."""
+    return any(word in complaint for word in _DAMAGE) and "extraneous" not in complaint
