@@ -32,6 +32,7 @@ ORDER = (
     "masks",
     "prepare",
     "colouring",
+    "transparency",
     "settings",
     "targets",
     "adam_moments",

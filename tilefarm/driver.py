@@ -38,6 +38,7 @@ from tilefarm.solve.contract import Weights
 from tilefarm.solve.weights import load_weights
 from tilefarm.spec.model import Job
 from tilefarm.spec.resolved import to_yaml
+from tilefarm.transparency import kept_alpha
 
 Opener = Callable[[Weights, int], Executor]
 
@@ -243,7 +244,10 @@ class _Session:
         begin = time.monotonic()
         output, size = self._job.output, self._prepared.plan.output
         color = self._job.color.of_result
-        with coloured(self._prepared, self._run, self._prepared.plan.levels[-1], color) as canvas:
+        with (
+            coloured(self._prepared, self._run, self._prepared.plan.levels[-1], color) as canvas,
+            kept_alpha(self._prepared, self._run) as alpha,
+        ):
             write_output(
                 canvas,
                 size,
@@ -251,6 +255,7 @@ class _Session:
                 format=output.format,
                 bit_depth=output.bit_depth,
                 dpi=output.dpi,
+                alpha=alpha,
             )
         line = Exported(
             path=str(output.path),
@@ -258,6 +263,7 @@ class _Session:
             bit_depth=output.bit_depth,
             dpi=output.dpi,
             color=color,
+            alpha=alpha is not None,
             seconds=time.monotonic() - begin,
         )
         journal.append(line)

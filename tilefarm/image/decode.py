@@ -7,15 +7,24 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import pyvips
 
 from tilefarm.errors import JobError
 from tilefarm.geometry import Size
 from tilefarm.image.breakage import broken_byte, broken_row, wrong_checksum
-from tilefarm.image.colour import UnsupportedColourError, colour_kind, to_srgb
+from tilefarm.image.colour import (
+    FLATTENED,
+    RGB,
+    WHITE,
+    UnsupportedColourError,
+    colour_kind,
+    to_alpha,
+    to_srgb,
+)
 from tilefarm.image.engine import READABLE, complaints, open_picture, reason
 from tilefarm.image.orientation import ORIENTATIONS, Orientation
 
@@ -42,6 +51,14 @@ class PictureInfo:
     """Whether it holds floating point numbers."""
     notes: tuple[str, ...]
     """What happens to the picture on the way in that its owner may want to know."""
+    has_alpha: bool = False
+    background: RGB = WHITE
+    """What shows through where it is clear, in sRGB."""
+
+    def on(self, background: RGB, name: str) -> PictureInfo:
+        """The same picture flattened on another background, which notes call `name`."""
+        notes = tuple(f"alpha is flattened on {name}" if note == FLATTENED else note for note in self.notes)
+        return replace(self, background=background, notes=notes)
 
 
 def inspect(path: Path, label: str) -> PictureInfo:
@@ -77,7 +94,7 @@ def inspect(path: Path, label: str) -> PictureInfo:
     if pages > 1:
         notes = (f"only the first of {pages} pages is used", *notes)
     orientation = _orientation(image)
-    return PictureInfo(path, label, orientation.turn(stored), orientation, kind.is_float, notes)
+    return PictureInfo(path, label, orientation.turn(stored), orientation, kind.is_float, notes, kind.alpha)
 
 
 def check_decodes(info: PictureInfo) -> None:
@@ -114,13 +131,15 @@ def _undecodable(info: PictureInfo, error: pyvips.Error | OSError) -> str:
     return f"{info.label}: {info.path} is {what} ({'; '.join([*places, why])}); save it again"
 
 
-def open_stored(info: PictureInfo) -> pyvips.Image:
+def open_stored(info: PictureInfo, part: Literal["colour", "alpha"] = "colour") -> pyvips.Image:
     """The picture as sRGB, float, 3 bands, 0..1, as it lies in the file: not yet turned upright.
 
-    It can be read once, from top to bottom. Raises JobError where the file has gone or changed.
+    Its alpha, where that is the part that is asked for, is in all three bands. It can be read once, from
+    top to bottom. Raises JobError where the file has gone or changed.
     """
     with reading(info):
-        return to_srgb(open_picture(info.path, access="sequential", fail_on="error"))
+        image = open_picture(info.path, access="sequential", fail_on="error")
+        return to_alpha(image) if part == "alpha" else to_srgb(image, info.background)
 
 
 @contextmanager

@@ -153,6 +153,10 @@ color:
   # when: after              # The last step, which can be redone quickly. before changes the painting,
                              # every_level each size in turn. Without it: what suits the mode.
 
+alpha:
+  mode: flatten              # keep writes the photograph's transparency into the picture (.tif, .png).
+  background: white          # What shows through clear parts: black, or a colour such as "#c0ffee".
+
 compute:
   device: auto               # cuda for the graphics card, cuda:1 for the second one, cpu for the processor.
   precision: auto            # bfloat16 is fast, float32 exact; auto takes what is fast on the device.
