@@ -17,7 +17,7 @@ JOB = """\
 content: content.png
 style: style.png
 output: {path: out.tif}
-pyramid: {smallest: 64, iterations: [20]}
+pyramid: {smallest: 64, iterations: [3]}
 objective: {style_layers: {relu1_1: 1.0}, content_layers: {relu2_1: 1.0}}
 compute: {workers: 1, device: cpu, precision: float32}
 """
