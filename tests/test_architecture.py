@@ -36,6 +36,7 @@ ORDER = (
     "prepare",
     "failures",
     "colouring",
+    "transparency",
     "settings",
     "targets",
     "adam_moments",

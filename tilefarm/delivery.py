@@ -9,6 +9,7 @@ from tilefarm.output.check import check_output
 from tilefarm.prepare import Prepared
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
+from tilefarm.transparency import keeps_alpha
 
 
 def is_done(prepared: Prepared, run: RunDir, state: RunState) -> bool:
@@ -18,9 +19,9 @@ def is_done(prepared: Prepared, run: RunDir, state: RunState) -> bool:
     may be somebody's work.
     """
     output = prepared.job.output
-    wanted = (output.bit_depth, output.dpi, prepared.job.color.of_result)
+    wanted = (output.bit_depth, output.dpi, prepared.job.color.of_result, keeps_alpha(prepared))
     there = [line for line in state.exports if line.path == str(output.path)]
-    exports = [line for line in there if (line.bit_depth, line.dpi, line.color) == wanted]
+    exports = [line for line in there if (line.bit_depth, line.dpi, line.color, line.alpha) == wanted]
     if not exports or not output.path.exists():
         return False
     crc = checksum(output.path)
@@ -44,6 +45,7 @@ def _is_a_picture(prepared: Prepared) -> bool:
             bit_depth=output.bit_depth,
             dpi=output.dpi,
             format=output.format,
+            alpha=keeps_alpha(prepared),
         )
     except TilefarmError:
         return False

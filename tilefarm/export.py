@@ -13,6 +13,7 @@ from tilefarm.prepare import Prepared
 from tilefarm.rundir.journal import Exported, Journal
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
+from tilefarm.transparency import kept_alpha
 
 
 def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, listen: Listener) -> None:
@@ -24,7 +25,10 @@ def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, l
     output, size = prepared.job.output, prepared.plan.output
     levels = prepared.plan.levels
     color = prepared.job.color.of_result
-    with coloured(prepared, run, levels[-1], color) as canvas:
+    with (
+        coloured(prepared, run, levels[-1], color) as canvas,
+        kept_alpha(prepared, run) as alpha,
+    ):
         faults.reached("export: canvas coloured")
         write_output(
             canvas,
@@ -33,6 +37,7 @@ def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, l
             format=output.format,
             bit_depth=output.bit_depth,
             dpi=output.dpi,
+            alpha=alpha,
         )
     line = Exported(
         path=str(output.path),
@@ -40,6 +45,7 @@ def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, l
         bit_depth=output.bit_depth,
         dpi=output.dpi,
         color=color,
+        alpha=alpha is not None,
         seconds=time.monotonic() - begin,
     )
     journal.append(line)

@@ -78,7 +78,7 @@ def prepare(job: Job, look: Look | None = None) -> Prepared:
     for label, path in zip(labels, paths, strict=True):
         picture = collect(partial(look or readable, path, label))
         if picture is not None:
-            pictures.append(picture)
+            pictures.append(picture.on(job.alpha.rgb, job.alpha.background))
     if problems:
         raise JobError(problems)
     content, *styles = pictures

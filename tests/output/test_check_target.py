@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.picture_files import encoded
 from tilefarm.errors import JobError
 from tilefarm.geometry import Size
 from tilefarm.output.check_target import Format, check_target
@@ -17,11 +18,25 @@ def test_missing_folders_are_created_and_nothing_else(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "b"]
 
 
-def test_an_existing_file_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "picture.png").write_bytes(b"old")
+@pytest.mark.parametrize("old", [b"", *(data[:1000] for data in encoded().values() if data[:4] != b"RIFF")])
+def test_an_older_picture_is_accepted_and_left_alone(tmp_path: Path, old: bytes) -> None:
+    (tmp_path / "picture.png").write_bytes(old)
     check_target(tmp_path / "picture.png", "png", Size(10, 10))
-    assert (tmp_path / "picture.png").read_bytes() == b"old"
+    assert (tmp_path / "picture.png").read_bytes() == old
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize("old", [b"old", b"ssh-ed25519 AAAA", b"%PDF-1.7", bytes(50)])
+def test_a_file_that_is_no_picture_is_not_replaced(tmp_path: Path, old: bytes, link: bool) -> None:
+    target = there = tmp_path / "picture.png"
+    if link:
+        there = tmp_path / "elsewhere"
+        target.symlink_to(there)
+    there.write_bytes(old)
+    with pytest.raises(JobError, match=r"^output\.path: .*picture\.png is there already and is no picture"):
+        check_target(target, "png", Size(10, 10))
+    assert there.read_bytes() == old
 
 
 @pytest.mark.parametrize(("format", "most"), [("jpeg", 65_500), ("png", 2**31 - 1), ("tiff", 2**31 - 1)])

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tilefarm.errors import JobError
+from tilefarm.spec.alpha import Alpha
 from tilefarm.spec.load import load_job
 from tilefarm.spec.making import Animation, Snapshots
 from tilefarm.spec.model import Color, Compute, Job, Network, Objective, Optimizer, Pyramid, Style, Tiles
@@ -170,6 +171,7 @@ def keys_of_the_model() -> set[str]:
         Compute,
         Snapshots,
         Animation,
+        Alpha,
     ]
     return {key for section in sections for key in section.model_fields}
 

@@ -8,10 +8,13 @@ from functools import cache
 import pyvips
 
 _CHANNELS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb16": 3, "rgb": 3, "scrgb": 3, "cmyk": 4}
+_LAB = ("lab", "labs")
 _WHITE = {"uchar": 2**8 - 1, "ushort": 2**16 - 1, "uint": 2**32 - 1, "float": 1, "double": 1}
 _SPACE_16 = {1: "grey16", 3: "rgb16", 4: "cmyk"}
 _PROFILE_SPACE = {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}
 _PROFILE_FIELD = "icc-profile-data"
+FLATTENED = "alpha is flattened on white"
+"""The note about a picture that is clear somewhere."""
 _WHITE_16 = 2**16 - 1
 
 
@@ -24,23 +27,27 @@ class ColourKind:
     """How a picture's numbers are to be read."""
 
     channels: int
-    """1 grey, 3 RGB, 4 CMYK."""
+    """1 grey, 3 RGB or CIELab, 4 CMYK."""
     alpha: bool
     white: int
     """The number that stands for 1.0."""
     has_profile: bool
     """Whether a colour profile for these channels is embedded and is another than ours."""
     notes: tuple[str, ...]
+    is_lab: bool = False
+    """Whether the numbers are CIELab of white point D50, which needs no profile."""
 
     @property
     def is_float(self) -> bool:
         """Whether numbers are floating point with 1.0 for white."""
-        return self.white == 1
+        return self.white == 1 and not self.is_lab
 
 
 def colour_kind(image: pyvips.Image) -> ColourKind:
     """Read a picture's colour from its header. Raises UnsupportedColourError."""
     space = str(image.interpretation)
+    if space in _LAB and image.bands == 3:
+        return ColourKind(3, False, 1, False, ("CIELab is converted to sRGB",), is_lab=True)
     channels = _CHANNELS.get(space, 0)
     if channels == 0 or image.bands - channels not in (0, 1):
         raise UnsupportedColourError(f"has {image.bands} channels of kind {space}")
@@ -52,7 +59,7 @@ def colour_kind(image: pyvips.Image) -> ColourKind:
     usable = profile[36:40] == b"acsp" and profile[16:20] == _PROFILE_SPACE[channels]
     notes = []
     if alpha:
-        notes.append("alpha is flattened on white")
+        notes.append(FLATTENED)
     if channels == 4:
         notes.append("CMYK is converted to sRGB")
     if profile and not usable:
@@ -69,26 +76,41 @@ def srgb_profile() -> bytes:
     return bytes(pyvips.Operation.call("profile_load", "srgb"))
 
 
-def to_srgb(image: pyvips.Image) -> pyvips.Image:
+RGB = tuple[float, float, float]
+WHITE: RGB = (1.0, 1.0, 1.0)
+
+
+def to_srgb(image: pyvips.Image, background: RGB = WHITE) -> pyvips.Image:
     """A 3-band float image in sRGB, 0..1, from any picture that `colour_kind` understands.
 
-    Alpha is flattened on white. A profile is applied with relative colorimetric intent and black
-    point compensation; without one grey and RGB count as sRGB, and CMYK as libvips'
-    built-in press profile.
+    Alpha is flattened on the background, in sRGB. A profile is applied with relative colorimetric intent
+    and black point compensation; without one grey and RGB count as sRGB, and CMYK as libvips' built-in
+    press profile.
     """
     kind = colour_kind(image)
-    unit = image.cast("float").linear(1 / kind.white, 0)
-    if kind.alpha:
-        paper = [0.0] * 4 if kind.channels == 4 else [1.0] * kind.channels  # no ink, or full light
-        unit = unit.flatten(background=paper, max_alpha=1)
+    if kind.is_lab:
+        return _from_lab(image.colourspace("lab")).copy(interpretation="multiband")
+    stored = image.extract_band(0, n=kind.channels) if kind.alpha else image
+    unit = stored.cast("float").linear(1 / kind.white, 0)
     if kind.is_float:
         unit = unit.clamp()
     if kind.has_profile or kind.channels == 4:
-        exact = image.format == "uchar" and not kind.alpha
-        unit = _from_8_bits(image) if exact else _from_16_bits(unit, kind.channels)
+        unit = _from_8_bits(stored) if stored.format == "uchar" else _from_16_bits(unit, kind.channels)
     if unit.bands == 1:
         unit = unit.bandjoin([unit, unit])
+    if kind.alpha:
+        unit = ((unit - list(background)) * _share(image, kind) + list(background)).cast("float")
     return unit.copy(interpretation="multiband")
+
+
+def to_alpha(image: pyvips.Image) -> pyvips.Image:
+    """The alpha of a picture that has one: 3 equal float bands, 0 where it is clear, 1 where it is solid."""
+    share = _share(image, colour_kind(image))
+    return share.bandjoin([share, share]).copy(interpretation="multiband")
+
+
+def _share(image: pyvips.Image, kind: ColourKind) -> pyvips.Image:
+    return image.extract_band(kind.channels).cast("float").linear(1 / kind.white, 0).clamp()
 
 
 def _from_8_bits(device: pyvips.Image) -> pyvips.Image:
@@ -106,7 +128,12 @@ def _from_16_bits(unit: pyvips.Image, channels: int) -> pyvips.Image:
     13/255 off. The way through 16-bit CIELAB stayed within 0.9/255.
     """
     device = unit.linear(_WHITE_16, 0).rint().cast("ushort").copy(interpretation=_SPACE_16[channels])
-    lab = device.icc_import(embedded=True, intent="relative", black_point_compensation=True, pcs="lab")
+    return _from_lab(
+        device.icc_import(embedded=True, intent="relative", black_point_compensation=True, pcs="lab")
+    )
+
+
+def _from_lab(lab: pyvips.Image) -> pyvips.Image:
     converted = lab.icc_export(
         output_profile="srgb", intent="relative", black_point_compensation=True, pcs="lab", depth=16
     )

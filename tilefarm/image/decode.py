@@ -7,21 +7,32 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import pyvips
 
 from tilefarm.errors import JobError
 from tilefarm.geometry import Size
-from tilefarm.image.colour import UnsupportedColourError, colour_kind, to_srgb
-from tilefarm.image.engine import READABLE, open_picture, reason
+from tilefarm.image.breakage import broken_byte, broken_row, wrong_checksum
+from tilefarm.image.colour import (
+    FLATTENED,
+    RGB,
+    WHITE,
+    UnsupportedColourError,
+    colour_kind,
+    to_alpha,
+    to_srgb,
+)
+from tilefarm.image.engine import READABLE, complaints, open_picture, reason
 from tilefarm.image.orientation import ORIENTATIONS, Orientation
 
 MAX_INPUT_PIXELS = 500_000_000
 """Larger pictures are refused by their header: a file of a few kilobytes can claim any size."""
 
 _FLOAT_RANGE = 2.0
+_DAMAGE = ("Corrupt JPEG data", "error in tile", "Read error", "Decoding error", "Discarding")
 _PAGES_FIELD = "n-pages"
 _ORIENTATION_FIELD = "orientation"
 
@@ -40,6 +51,14 @@ class PictureInfo:
     """Whether it holds floating point numbers."""
     notes: tuple[str, ...]
     """What happens to the picture on the way in that its owner may want to know."""
+    has_alpha: bool = False
+    background: RGB = WHITE
+    """What shows through where it is clear, in sRGB."""
+
+    def on(self, background: RGB, name: str) -> PictureInfo:
+        """The same picture flattened on another background, which notes call `name`."""
+        notes = tuple(f"alpha is flattened on {name}" if note == FLATTENED else note for note in self.notes)
+        return replace(self, background=background, notes=notes)
 
 
 def inspect(path: Path, label: str) -> PictureInfo:
@@ -54,8 +73,10 @@ def inspect(path: Path, label: str) -> PictureInfo:
     except OSError as error:
         raise JobError(f"{label}: {path} cannot be read ({error.strerror})") from error
     except pyvips.Error as error:
+        place = broken_byte(path)
+        why = f"{place}; {reason(error)}" if place else reason(error)
         raise JobError(
-            f"{label}: {path} is not a {READABLE} picture, or it is damaged ({reason(error)}); "
+            f"{label}: {path} is not a {READABLE} picture, or it is damaged ({why}); "
             "save it again as PNG, TIFF or JPEG"
         ) from error
     stored = Size(image.width, image.height)
@@ -73,7 +94,7 @@ def inspect(path: Path, label: str) -> PictureInfo:
     if pages > 1:
         notes = (f"only the first of {pages} pages is used", *notes)
     orientation = _orientation(image)
-    return PictureInfo(path, label, orientation.turn(stored), orientation, kind.is_float, notes)
+    return PictureInfo(path, label, orientation.turn(stored), orientation, kind.is_float, notes, kind.alpha)
 
 
 def check_decodes(info: PictureInfo) -> None:
@@ -84,11 +105,9 @@ def check_decodes(info: PictureInfo) -> None:
     try:
         statistics = _decode(info.path)
     except (pyvips.Error, OSError) as error:
-        why = reason(error) if isinstance(error, pyvips.Error) else str(error.strerror)
-        raise JobError(
-            f"{info.label}: {info.path} is truncated, damaged or compressed in an unknown way ({why}); "
-            "save it again"
-        ) from error
+        raise JobError(_undecodable(info, error)) from error
+    if place := wrong_checksum(info.path):
+        raise JobError(f"{info.label}: {info.path} is damaged ({place}); save it again")
     if info.is_float:
         low, high, total = (float(statistics(column, 0)[0]) for column in range(3))
         if not math.isfinite(total) or low < -_FLOAT_RANGE or high > _FLOAT_RANGE:
@@ -98,13 +117,29 @@ def check_decodes(info: PictureInfo) -> None:
             )
 
 
-def open_stored(info: PictureInfo) -> pyvips.Image:
+def _undecodable(info: PictureInfo, error: pyvips.Error | OSError) -> str:
+    """A sentence with the place, by row and byte, where it can be found."""
+    why = reason(error) if isinstance(error, pyvips.Error) else str(error.strerror)
+    if "not been built in" in why:  # libheif's words: wheels come without HEVC, for its patents
+        return (
+            f"{info.label}: {info.path} is compressed in a way that the installed libvips cannot read "
+            f"({why}); save it as JPEG, PNG or TIFF"
+        )
+    height = info.orientation.turn(info.size).height
+    places = [place for place in (broken_row(info.path, height, "warning"), broken_byte(info.path)) if place]
+    what = "truncated or damaged" if places else "truncated, damaged or compressed in an unknown way"
+    return f"{info.label}: {info.path} is {what} ({'; '.join([*places, why])}); save it again"
+
+
+def open_stored(info: PictureInfo, part: Literal["colour", "alpha"] = "colour") -> pyvips.Image:
     """The picture as sRGB, float, 3 bands, 0..1, as it lies in the file: not yet turned upright.
 
-    It can be read once, from top to bottom. Raises JobError where the file has gone or changed.
+    Its alpha, where that is the part that is asked for, is in all three bands. It can be read once, from
+    top to bottom. Raises JobError where the file has gone or changed.
     """
     with reading(info):
-        return to_srgb(open_picture(info.path, access="sequential", fail_on="error"))
+        image = open_picture(info.path, access="sequential", fail_on="error")
+        return to_alpha(image) if part == "alpha" else to_srgb(image, info.background)
 
 
 @contextmanager
@@ -163,12 +198,21 @@ def _decode(path: Path) -> pyvips.Image:
 
     libjpeg paints data that broke in the middle grey or shifted and only warns, so warnings count.
     Its other warnings, of bytes between segments or unusual parameters, come with the files of many
-    cameras and harm nothing; so do TIFF's of unknown tags.
+    cameras and harm nothing; so do TIFF's of odd tags.
     """
     try:
         return open_picture(path, access="sequential", fail_on="warning").stats()
     except pyvips.Error as error:
-        detail = str(error.detail)
-        if "Corrupt JPEG data" in detail and "extraneous" not in detail:
+        if _is_damage(str(error.detail)):
             raise
-    return open_picture(path, access="sequential", fail_on="error").stats()
+    with complaints() as heard:
+        statistics = open_picture(path, access="sequential", fail_on="error").stats()
+    damage = [line for line in heard if _is_damage(line)]
+    if damage:
+        raise pyvips.Error(damage[0])
+    return statistics
+
+
+def _is_damage(complaint: str) -> bool:
+    """Whether it is about pixels: words of libjpeg, of libtiff, and of libvips about tiles."""
+    return any(word in complaint for word in _DAMAGE) and "extraneous" not in complaint

@@ -19,9 +19,11 @@ import pyvips
 from tilefarm.errors import ResourceError, TilefarmError
 from tilefarm.files import DISK_FULL, reserve
 from tilefarm.geometry import Size
+from tilefarm.image.lab_tiff import open_lab_tiff
 from tilefarm.image.window import CHANNELS, open_raw, raw_bytes
 
 READABLE = "JPEG, PNG, TIFF, WebP, AVIF, HEIC or GIF"
+_LAB_FAULT = "bad labq format"
 _LOADERS = ("Jpeg", "Uhdr", "Png", "Tiff", "Webp", "Heif", "Nsgif")
 
 
@@ -43,7 +45,30 @@ _set_up()
 def reason(error: pyvips.Error) -> str:
     """What libvips complained about, in one line."""
     lines = [line.strip() for line in str(error.detail).splitlines() if line.strip()]
-    return lines[0] if lines else str(error.message)
+    return lines[0] if lines else "the decoder does not say why"
+
+
+@contextmanager
+def complaints() -> Iterator[list[str]]:
+    """What libvips says within the block without failing: its warnings, and errors that it went on after.
+
+    The decoder of tiled TIFF files paints tiles that it cannot read black, whatever it is told, and only a
+    line in the log and the text of the last error know of it.
+    """
+    heard: list[str] = []
+    listener = logging.Handler()
+    listener.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("pyvips")
+    logger.addHandler(listener)
+    pyvips.vips_lib.vips_error_clear()
+    try:
+        yield heard
+        heard.extend(
+            pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode("utf-8", "replace").splitlines()
+        )
+        pyvips.vips_lib.vips_error_clear()
+    finally:
+        logger.removeHandler(listener)
 
 
 def open_picture(path: Path, **options: Any) -> pyvips.Image:
@@ -54,7 +79,12 @@ def open_picture(path: Path, **options: Any) -> pyvips.Image:
     """
     with path.open("rb") as file:  # a descriptor, since libvips takes names in UTF-8 only
         source = pyvips.Source.new_from_descriptor(file.fileno())
-    return pyvips.Image.new_from_source(source, "", **options)
+    try:
+        return pyvips.Image.new_from_source(source, "", **options)
+    except pyvips.Error as error:
+        if _LAB_FAULT in str(error.detail):
+            return open_lab_tiff(path, **options)
+        raise
 
 
 @contextmanager

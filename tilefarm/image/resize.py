@@ -15,8 +15,15 @@ from tilefarm.image.engine import raw_image, save_raw
 from tilefarm.image.orientation import orient_raw
 
 
-def write_content(info: PictureInfo, crop: Box, size: Size, target: Path) -> None:
-    """Write the part `crop` of the upright picture as a raw canvas of exactly `size`.
+def write_content(
+    info: PictureInfo,
+    crop: Box,
+    size: Size,
+    target: Path,
+    *,
+    part: Literal["colour", "alpha"] = "colour",
+) -> None:
+    """Write the part `crop` of the upright picture, or its alpha, as a raw canvas of exactly `size`.
 
     Each axis is scaled on its own: Lanczos-3 with antialiasing where it shrinks, bicubic where it
     grows. Values are sRGB; the kernels can overshoot 0..1 a little and nothing is clipped. The picture
@@ -28,7 +35,9 @@ def write_content(info: PictureInfo, crop: Box, size: Size, target: Path) -> Non
         raise ValueError(f"{crop} is not inside a picture of {info.size}")
     turn = info.orientation.turn
     stored_crop = info.orientation.to_stored(crop, info.size)
-    picture = open_stored(info).crop(stored_crop.left, stored_crop.top, stored_crop.width, stored_crop.height)
+    picture = open_stored(info, part).crop(
+        stored_crop.left, stored_crop.top, stored_crop.width, stored_crop.height
+    )
     small = Size(min(crop.width, size.width), min(crop.height, size.height))
     shrunk = shrink(picture, turn(small))
     with replacing(target) as temporary:

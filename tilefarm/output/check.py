@@ -23,25 +23,32 @@ _BITS_PER_SAMPLE = 258
 _BUFFER_BYTES = 1 << 25
 
 
-def check_output(path: Path, *, size: Size, bit_depth: Literal[8, 16], dpi: float, format: Format) -> None:
+def check_output(
+    path: Path, *, size: Size, bit_depth: Literal[8, 16], dpi: float, format: Format, alpha: bool = False
+) -> None:
     """Compare a written file with what was asked for and decode all of its pixels.
 
+    With `alpha` it has a fourth channel.
     Pillow reads the header. Then libvips decodes a PNG or JPEG in strips, and tifffile every tile of a
     TIFF, checksums included where the format has them; memory does not grow with the picture. Raises
     TilefarmError that names everything that differs.
     """
-    problems = _header_problems(path, size, bit_depth, dpi, format) or _pixel_problems(path, size, format)
+    channels = "RGBA" if alpha else "RGB"
+    problems = _header_problems(path, size, bit_depth, dpi, format, channels)
+    problems = problems or _pixel_problems(path, size, format, len(channels))
     if problems:
         raise TilefarmError(f"the written file {path} is not as it should be: {'; '.join(problems)}")
 
 
-def _header_problems(path: Path, size: Size, bit_depth: int, dpi: float, format: Format) -> list[str]:
+def _header_problems(
+    path: Path, size: Size, bit_depth: int, dpi: float, format: Format, channels: str
+) -> list[str]:
     try:
         with _any_number_of_pixels(), Image.open(path, formats=[format.upper()]) as image:
             found: dict[str, tuple[object, object]] = {
                 "size": (str(size), f"{image.width}x{image.height}"),
-                "channels": (("R", "G", "B"), image.getbands()),
-                "bits": ((bit_depth,) * 3, _bits(path, image)),
+                "channels": (tuple(channels), image.getbands()),
+                "bits": ((bit_depth,) * len(channels), _bits(path, image)),
                 "colour profile": (True, bool(image.info.get("icc_profile"))),
             }
             resolution = tuple(float(value) for value in image.info.get("dpi", (0.0, 0.0)))
@@ -60,11 +67,11 @@ def _bits(path: Path, image: Image.Image) -> tuple[int, ...]:
     if image.format == "PNG":
         with path.open("rb") as file:  # the IHDR chunk is always first: width, height, bit depth
             _, _, depth = struct.unpack(">IIB", file.read(25)[16:25])
-        return (depth,) * 3
+        return (depth,) * len(image.getbands())
     return (8,) * 3
 
 
-def _pixel_problems(path: Path, size: Size, format: Format) -> list[str]:
+def _pixel_problems(path: Path, size: Size, format: Format, channels: int) -> list[str]:
     try:
         if format == "tiff":
             return _tiff_problems(path)
@@ -74,7 +81,7 @@ def _pixel_problems(path: Path, size: Size, format: Format) -> list[str]:
         return [f"its pixels do not decode ({reason(error)})"]
     except (tifffile.TiffFileError, zlib.error, OSError, ValueError, RuntimeError) as error:
         return [f"its pixels do not decode ({error})"]
-    if (image.width, image.height, image.bands) != (size.width, size.height, 3):
+    if (image.width, image.height, image.bands) != (size.width, size.height, channels):
         return [f"libvips sees {image.width}x{image.height} with {image.bands} channels"]
     return []
 

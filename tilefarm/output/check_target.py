@@ -13,6 +13,9 @@ Format = Literal["tiff", "png", "jpeg"]
 
 _MAX_SIDE: dict[Format, int] = {"jpeg": 65_500, "png": 2**31 - 1, "tiff": 2**31 - 1}
 
+_BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"II+\0", b"MM\0*", b"MM\0+", b"GIF8")
+"""Of PNG, JPEG, TIFF, BigTIFF and GIF files; MP4 files have their kind after four bytes."""
+
 
 def check_target(path: Path, format: Format, size: Size) -> None:
     """Create the output's folder where it is missing and try to write into it.
@@ -31,13 +34,18 @@ def check_target(path: Path, format: Format, size: Size) -> None:
 def check_place(path: Path, key: str) -> None:
     """Create a file's folder where it is missing and try to write into it.
 
-    Raises JobError, which begins with `key`, for a path that is a folder, and for a folder that cannot be
-    created or written.
+    Raises JobError, which begins with `key`, for a path that is a folder, for a file there that is no picture
+    and so cannot be ours, and for a folder that cannot be created or written.
     """
     if path.is_dir():
         raise JobError(f"{key}: {path} is a folder; name a file in it")
     if path.exists() and not path.is_file():
         raise JobError(f"{key}: {path} is not a regular file; choose another name")
+    if path.exists() and not _may_be_replaced(path):
+        raise JobError(
+            f"{key}: {path} is there already and is no picture, so it is not replaced; move it away, or "
+            "choose another name"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -45,6 +53,16 @@ def check_place(path: Path, key: str) -> None:
             f"{key}: the folder {path.parent} cannot be created ({error.strerror}); choose another"
         ) from error
     _check_writable(path, key)
+
+
+def _may_be_replaced(path: Path) -> bool:
+    """Whether a file is empty, or begins like a picture or film that a run before this one may have made."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError:
+        return False
+    return not start or start.startswith(_BEGINNINGS) or start[4:] == b"ftyp"
 
 
 def _check_writable(path: Path, key: str) -> None:

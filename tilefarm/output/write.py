@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -32,27 +33,39 @@ _BLOCK_BYTES = 1 << 24
 
 
 def write_output(
-    source: Path, size: Size, target: Path, *, format: Format, bit_depth: Literal[8, 16], dpi: float
+    source: Path,
+    size: Size,
+    target: Path,
+    *,
+    format: Format,
+    bit_depth: Literal[8, 16],
+    dpi: float,
+    alpha: Path | None = None,
 ) -> None:
     """Write a raw canvas as a print-ready file with an sRGB profile and its resolution.
 
-    Values are clipped to 0..1 and rounded to the nearest step. The file is written beside `target`,
-    reopened and checked, and only then renamed; the same canvas gives the same bytes. Memory does not
-    grow with the picture. Raises TilefarmError where the canvas holds NaN or infinity, where it has
-    another size, or where the check fails; ResourceError where the disk is full.
+    `alpha` is a raw canvas of the same size with the transparency in all channels; the file then has a
+    fourth one, and the colours are not multiplied with it (TIFF, PNG). Values are clipped to 0..1 and
+    rounded to the nearest step. The file is written beside `target`, reopened and checked, and only then
+    renamed; the same canvas gives the same bytes. Memory does not grow with the picture. Raises
+    TilefarmError where the canvas holds NaN or infinity, where it has another size, or where the check
+    fails; ResourceError where the disk is full.
     """
     if format == "jpeg" and bit_depth != 8:
         raise ValueError("JPEG holds 8 bits only")
+    if format == "jpeg" and alpha is not None:
+        raise ValueError("JPEG has no transparency")
     _check_finite(source, size)
     remove_leftovers(target)
     with replacing(target) as temporary:
         with saving(target):
             if format == "tiff":
-                _write_tiff(source, size, temporary, bit_depth, dpi)
+                _write_tiff(source, size, temporary, bit_depth, dpi, alpha)
             else:
-                _write_with_vips(source, size, temporary, format, bit_depth, dpi)
+                _write_with_vips(source, size, temporary, format, bit_depth, dpi, alpha)
         faults.reached("export: picture written")
-        check_output(temporary, size=size, bit_depth=bit_depth, dpi=dpi, format=format)
+        has_alpha = alpha is not None
+        check_output(temporary, size=size, bit_depth=bit_depth, dpi=dpi, format=format, alpha=has_alpha)
         faults.reached("export: picture checked")
     faults.reached("export: picture replaced")
 
@@ -70,20 +83,22 @@ def _check_finite(source: Path, size: Size) -> None:
             )
 
 
-def _write_tiff(source: Path, size: Size, path: Path, bit_depth: int, dpi: float) -> None:
+def _write_tiff(source: Path, size: Size, path: Path, bit_depth: int, dpi: float, alpha: Path | None) -> None:
     """Tiles of 256 pixels, deflate after horizontal differences (predictor 2): what every reader reads."""
     dtype = np.dtype(f"uint{bit_depth}")
     padded = [math.ceil(side / _TIFF_TILE) * _TIFF_TILE for side in (size.width, size.height)]
-    estimate = math.prod(padded) * CHANNELS * dtype.itemsize  # deflate adds less than the margin
+    channels = CHANNELS if alpha is None else CHANNELS + 1
+    estimate = math.prod(padded) * channels * dtype.itemsize  # deflate adds less than the margin
     tifffile.imwrite(
         path,
-        _tiles(source, size, dtype),
-        shape=(size.height, size.width, CHANNELS),
+        _tiles(source, size, dtype, alpha),
+        shape=(size.height, size.width, channels),
         dtype=dtype,
         bigtiff=estimate > _CLASSIC_TIFF_BYTES,
         byteorder="<",
         tile=(_TIFF_TILE, _TIFF_TILE),
         photometric="rgb",
+        extrasamples=None if alpha is None else ["unassalpha"],
         compression="zlib",
         compressionargs={"level": _DEFLATE_LEVEL},
         predictor=True,
@@ -96,22 +111,38 @@ def _write_tiff(source: Path, size: Size, path: Path, bit_depth: int, dpi: float
     )
 
 
-def _tiles(source: Path, size: Size, dtype: np.dtype[np.unsignedinteger]) -> Iterator[NDArray[np.generic]]:
+def _tiles(
+    source: Path, size: Size, dtype: np.dtype[np.unsignedinteger], alpha: Path | None
+) -> Iterator[NDArray[np.generic]]:
     """All tiles, row by row; those at the right and bottom border are smaller and padded by the writer."""
     white = np.iinfo(dtype).max
     for top in range(0, size.height, _TIFF_TILE):
         band = open_raw(source, size)[top : top + _TIFF_TILE]
+        clear = None if alpha is None else open_raw(alpha, size)[top : top + _TIFF_TILE]
         for left in range(0, size.width, _TIFF_TILE):
             tile = np.asarray(band[:, left : left + _TIFF_TILE])
+            if clear is not None:
+                tile = np.dstack([tile, clear[:, left : left + _TIFF_TILE, 0]])
             yield np.rint(np.clip(tile, 0, 1) * np.float32(white)).astype(dtype)
 
 
 def _write_with_vips(
-    source: Path, size: Size, path: Path, format: Literal["png", "jpeg"], bit_depth: int, dpi: float
+    source: Path,
+    size: Size,
+    path: Path,
+    format: Literal["png", "jpeg"],
+    bit_depth: int,
+    dpi: float,
+    alpha: Path | None,
 ) -> None:
     resolution = dpi / _MM_PER_INCH  # libvips counts in pixels per millimetre
-    with raw_image(source, size) as image, path.open("wb") as file:
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("wb"))
+        image = stack.enter_context(raw_image(source, size))
         picture = quantised(image, 2**bit_depth - 1).copy(xres=resolution, yres=resolution)
+        if alpha is not None:
+            clear = quantised(stack.enter_context(raw_image(alpha, size)), 2**bit_depth - 1)
+            picture = picture.bandjoin(clear.extract_band(0))
         to = pyvips.Target.new_to_descriptor(file.fileno())
         if format == "png":
             picture.pngsave_target(

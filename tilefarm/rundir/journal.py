@@ -102,6 +102,8 @@ class Exported(_Line):
     dpi: float
     color: str = "style"
     """What was done to the canvas's colours."""
+    alpha: bool = False
+    """Whether it has the content's transparency."""
     seconds: float
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +66,11 @@ def _read_safetensors(path: Path, network: str) -> WeightFile:
 def _read_torch(path: Path, network: str) -> WeightFile:
     import torch
 
+    _check_archive(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd pickles, which are then read or refused
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         # Torch's own text is not shown: it tells the reader how to load the file unsafely.
         if "GLOBAL" in str(error):
@@ -74,13 +79,30 @@ def _read_torch(path: Path, network: str) -> WeightFile:
                 "save a plain state_dict, or convert it to .safetensors where you trust it"
             ) from error
         raise JobError(_unreadable(path, "it is not a pickled state_dict")) from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
+    except Exception as error:  # damaged pickles make torch raise whatever its own code stumbles over
         raise JobError(_unreadable(path, first_line(error))) from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise JobError(f"the weights file {path} must hold a state_dict, a mapping of names to tensors")
     found = {str(name) for name in state}
     naming = _naming(found, network, path)
     return WeightFile(_renamed(network, naming, found, lambda name: state[name].numpy()), naming, None)
+
+
+def _check_archive(path: Path) -> None:
+    """A .pth file is a zip archive whose parts are stored as they are: one that grows is a bomb.
+
+    Files in the older form are no archive; what they claim to hold, torch compares with what there is.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return
+    if unpacked > path.stat().st_size:
+        raise JobError(
+            f"the weights file {path} must hold its parts uncompressed, as torch writes them, but its "
+            f"{path.stat().st_size} bytes would unpack to {unpacked}: save it with torch.save"
+        )
 
 
 def _naming(found: set[str], network: str, path: Path) -> Naming:

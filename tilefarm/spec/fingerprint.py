@@ -38,11 +38,15 @@ def pixel_inputs(job: Job) -> dict[str, object]:
 
     Inputs count with the SHA-256 of their bytes and not with their names. Left out is what only names,
     places, encodes or speeds up the picture: name, output.path, dpi where it does not set the size,
-    bit_depth, colours that the finished canvas gets, and compute without its precision. Raises JobError
-    if an input cannot be read.
+    bit_depth, colours that the finished canvas gets, whether alpha is kept, and compute without its
+    precision. Raises JobError if an input cannot be read.
     """
     weights = job.network.weights
-    later: dict[str, object] = {"init_noise": job.init_noise, "color": job.color.deciding}
+    later: dict[str, object] = {
+        "init_noise": job.init_noise,
+        "color": job.color.deciding,
+        "background": "" if job.alpha.background == "white" else job.alpha.background,
+    }
     return {
         "content": file_sha256(job.content),
         "styles": _styles(job),

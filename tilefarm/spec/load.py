@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tilefarm.errors import JobError
+from tilefarm.spec.bounds import outputs_outside
 from tilefarm.spec.model import Job
 from tilefarm.spec.overrides import Override, apply, parse_override
 from tilefarm.spec.problems import dotted, sentence
@@ -50,7 +51,7 @@ def read_document(
 
 def checked_job(document: Document, parsed: Sequence[Override], problems: Sequence[str], path: Path) -> Job:
     """The job that the document holds. Raises JobError with these problems and all that are found."""
-    problems = [*problems, *default_name(document.data, path)]
+    problems = [*problems, *default_name(document.data, path), *_outside(document, parsed, path)]
     try:
         job = Job.model_validate(document.data, context={"folder": path.absolute().parent})
     except ValidationError as error:
@@ -59,6 +60,14 @@ def checked_job(document: Document, parsed: Sequence[Override], problems: Sequen
     if problems:
         raise JobError(list(dict.fromkeys(problems)))
     return job
+
+
+def _outside(document: Document, parsed: Sequence[Override], path: Path) -> Iterator[str]:
+    """Outputs that leave the job file's folder, unless it was the user who said so."""
+    for location, sentence_end in outputs_outside(document.data, path.absolute().parent):
+        place = _place(location, document, parsed, path)[1]
+        if not place.startswith("--set "):
+            yield f"{place}: {dotted(location)} {sentence_end}"
 
 
 def _parse_all(texts: Sequence[str]) -> tuple[list[Override], list[str]]:

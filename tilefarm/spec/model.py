@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from tilefarm.spec.alpha import Alpha, AlphaChoice, alpha_without_place
 from tilefarm.spec.color import Color, ColorChoice
 from tilefarm.spec.layer_defaults import with_default_layers
 from tilefarm.spec.making import AnimationKey, Snapshots, SnapshotsKey, animation_conflicts
@@ -36,6 +37,7 @@ from tilefarm.spec.values import (
 )
 
 __all__ = [
+    "Alpha",
     "Color",
     "Compute",
     "Init",
@@ -169,6 +171,7 @@ class Job(Section):
     """The share of noise in the picture that is started from."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     color: ColorChoice = Color()
+    alpha: AlphaChoice = Alpha()
     compute: Compute = Compute()
     snapshots: SnapshotsKey = Snapshots()
     animation: AnimationKey = None
@@ -193,5 +196,6 @@ class Job(Section):
         yield from animation_conflicts(given)
         yield from unfollowable_gradients(given)
         yield from useless_noise(given)
+        yield from alpha_without_place(given)
         if folder is not None:
             yield from overwritten_inputs(given, folder)

@@ -13,16 +13,18 @@ from tilefarm.spec.yaml_writer import write_yaml
 def starter_job(content: Path, style: Path, output: Path, folder: Path) -> str:
     """A job file with every key, its default and what it is for, to be saved in `folder`.
 
-    Paths are written relative to `folder` where the system has such a path. Raises JobError if the ending
+    Paths are written relative to `folder` where the system has such a path; an output outside of it absolute,
+    since a job may not climb out of its folder. Raises JobError if the ending
     of `output` is not one that a job accepts; whether the inputs exist is not looked at.
     """
     kind = OUTPUT_FORMATS.get(output.suffix.lower())
     if kind is None:
         raise JobError(f"the output file must end in {', '.join(OUTPUT_FORMATS)}, got '{output}'")
+    inside = _relative(output, folder)
     return _TEMPLATE.format(
         content=_scalar(_relative(content, folder)),
         style=_scalar(_relative(style, folder)),
-        output=_scalar(_relative(output, folder)),
+        output=_scalar(str(output.absolute()) if inside.startswith("..") else inside),
         bit_depth=16 if kind == "tiff" else 8,
     )
 
@@ -150,6 +152,10 @@ color:
                              # histogram_rgb, histogram_hsv, statistics; luminance paints without colour.
   # when: after              # The last step, which can be redone quickly. before changes the painting,
                              # every_level each size in turn. Without it: what suits the mode.
+
+alpha:
+  mode: flatten              # keep writes the photograph's transparency into the picture (.tif, .png).
+  background: white          # What shows through clear parts: black, or a colour such as "#c0ffee".
 
 compute:
   device: auto               # cuda for the graphics card, cuda:1 for the second one, cpu for the processor.
