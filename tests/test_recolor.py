@@ -113,7 +113,7 @@ def test_what_is_not_there_is_told_whatever_else_is_missing(tmp_path: Path) -> N
     with pytest.raises(JobError) as told:
         recolor(Request(tmp_path / "runs" / "gate-0123", tmp_path / "out.tif"))
     path = tmp_path / "runs" / "gate-0123"
-    assert told.value.problems == [f"{path} does not exist; name a run folder, or a picture's file"]
+    assert told.value.problems == (f"{path} does not exist; name a run folder, or a picture's file",)
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

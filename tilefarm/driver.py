@@ -236,6 +236,7 @@ class _Session:
                 workers=workers,
                 precision=started.precision,
                 resumed=bool(self._state.levels),
+                notes=self._prepared.notes,
             )
         )
 

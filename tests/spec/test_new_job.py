@@ -22,7 +22,7 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
 def refusal(job: str, output: str, inputs: tuple[Path, Path], force: bool) -> list[str]:
     with pytest.raises(JobError) as caught:
         check_new_job(Path(job), Path(output), inputs, force)
-    return caught.value.problems
+    return list(caught.value.problems)
 
 
 def test_new_files_are_fine(inputs: tuple[Path, Path]) -> None:

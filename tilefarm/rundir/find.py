@@ -22,7 +22,7 @@ def load_run(run: RunDir) -> tuple[Job, RunDir]:
         raise JobError(
             f"{run.root} is not a run folder: it holds no job.yaml; name a folder such as runs/NAME-HASH"
         )
-    job = load_job(run.job)
+    job = load_job(run.job, kept=True)
     if run_folder(job, run.root.parent).root.name[-8:] != run.root.name[-8:]:
         raise JobError(
             f"the pictures, weights or settings of {run.root} have changed since it was started, so it "

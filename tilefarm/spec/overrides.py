@@ -88,9 +88,9 @@ def _write(data: dict[str, Any], override: Override) -> None:
         following = _child(place, part, here)
         if following is None:
             if isinstance(part, str) and part in _WHOLE_MAPPINGS and isinstance(last, str):
+                whole, others = dotted((*here, part)), _WHOLE_MAPPINGS[part]
                 raise ValueError(
-                    f"{dotted((*here, part))} is not in the file, and its other {_WHOLE_MAPPINGS[part]} would be lost; "
-                    "give all of them"
+                    f"{whole} is not in the file, and its other {others} would be lost; give all of them"
                 )
             following = {}
             _assign(place, part, following, here)
