@@ -148,6 +148,7 @@ class _Session:
             record = None
         if record is None or record["status"] != "done":
             self._write_summary("done")
+        self._drop_means()  # of a driver that was killed right after the export
 
     def finish(self, listen: Listener) -> bool:
         """Make what a done run lacks, and whether that was an animation: a job may ask for one later."""
@@ -182,7 +183,8 @@ class _Session:
         executor = self._opener(weights, most)
         try:
             if started is None:
-                started = choose(self._prepared, executor.workers, weights)
+                agreed = None if self._crew is None else self._crew.precision(self._job)
+                started = choose(self._prepared, executor.workers, weights, agreed)
                 journal.append(started)
                 self._state.apply(started)
             self._prepared = self._prepared.with_core(started.core)
@@ -263,10 +265,15 @@ class _Session:
         )
         journal.append(line)
         self._state.apply(line)
-        for path in self._run.moments(len(self._prepared.plan.levels) - 1):
-            path.unlink(missing_ok=True)
+        self._drop_means()
         self._run.tiles.unlink(missing_ok=True)  # the canvas is final: nothing is made from the slots again
         listen(RunFinished(str(output.path), size, line.seconds))
+
+    def _drop_means(self) -> None:
+        """Remove Adam's means of all levels: the picture is done, and only painting on would need them."""
+        for level in self._prepared.plan.levels:
+            for path in self._run.moments(level.index):
+                path.unlink(missing_ok=True)
 
     def _write_plan(self) -> None:
         write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")

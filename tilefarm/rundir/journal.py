@@ -117,6 +117,16 @@ def read_journal(path: Path) -> Iterator[Started | LevelStarted | TileDone | Rou
             ) from error
 
 
+def read_started(path: Path) -> Started | None:
+    """The choices that a run was started with; None where it was not, or where they cannot be read."""
+    try:
+        with path.open("rb") as file:
+            line = _ADAPTER.validate_json(file.readline())
+    except (OSError, ValidationError):
+        return None
+    return line if isinstance(line, Started) else None
+
+
 class Journal:
     """Appends lines; each call returns when the line is on the disk."""
 

@@ -1,4 +1,4 @@
-"""What a valid job says in vain: keys that have no effect beside others, which a sweep may vary all the same."""
+"""What a valid job says in vain: keys without an effect beside others, which a sweep may vary anyway."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def _preset_notes(job: Job, name: PresetName) -> Iterator[str]:
     changes = preset_changes(name)
     named = [key for key, value in changes.items() if _leaves(job).get(key) != value]
     if 2 * len(named) > len(changes):
-        effect = "it changes nothing" if len(named) == len(changes) else "the rest alone is changed"
+        effect = "it changes nothing" if len(named) == len(changes) else "little is left of it"
         yield (
-            f"preset: {name} would change {len(changes)} keys, and the job names {len(named)} of them itself, "
-            f"so {effect}; remove those that are to come from it: {', '.join(named)}"
+            f"preset: {name} would change {len(changes)} keys, and the job names {len(named)} of them "
+            f"itself, so {effect}; remove those that are to come from it: {', '.join(named)}"
         )
 
 

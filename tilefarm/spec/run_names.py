@@ -21,8 +21,8 @@ _MOST_OF_VALUE = 32
 _HASH_DIGITS = 6
 
 Kind = Literal["value", "file", "picture"]
-"""Of a value: a plain one, the path of a file (or a word in its place), or that of a content or style picture,
-whose file's name speaks for itself."""
+"""Of a value: a plain one, the path of a file (or a word in its place), or that of a content or style
+picture, whose file's name speaks for itself."""
 
 
 def canonical(value: Any) -> str:
@@ -38,8 +38,8 @@ def labels(keys: Sequence[str]) -> list[str]:
 def tail(chosen: Sequence[tuple[str, Any, Kind]]) -> str:
     """What the values add to a name: `-starry_night-style_weight-0.5`.
 
-    `chosen` has per key its label, its value, and its kind. Too long a text is cut and ends in six digits of a
-    hash of the values.
+    `chosen` has per key its label, its value, and its kind. Too long a text is cut and ends in six digits
+    of a hash of the values.
     """
     parts = [value_word(value, kind) for _, value, kind in chosen]
     words = [

@@ -32,7 +32,7 @@ def useless_keys(own: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[C
     if changed("style_layer_decay") and _single(written(objective, "style_layers")):
         yield Conflict(
             ("objective", "style_layer_decay"),
-            "changes nothing with a single layer in objective.style_layers; name more layers, or leave it out",
+            "changes nothing with a single layer in objective.style_layers; name more, or leave it out",
             harmless=True,
         )
 
