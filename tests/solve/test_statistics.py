@@ -12,7 +12,8 @@ from torch import Tensor
 from tests.statistic_formulas import FORMULAS, Formula, gram
 from tilefarm.solve.losses import moments, style_error
 from tilefarm.solve.measure import layer_sums
-from tilefarm.solve.statistics import STATISTICS, Drift, Moments, comparison, squared_length
+from tilefarm.solve.moments import Drift, Moments, squared_length
+from tilefarm.solve.statistics import STATISTICS, comparison
 
 CASES = [*[(name, 0.0, formula) for name, formula in FORMULAS.items()], ("gram", -0.7, gram(-0.7))]
 
