@@ -65,7 +65,7 @@ def _bare(preset: PresetName | None) -> Job:
 
 def _leaves(job: Job) -> dict[str, Any]:
     """Key to value, of the keys that some preset sets, or that follow from them."""
-    found = {}
+    found: dict[str, Any] = {}
     for key in sorted({key for preset in PRESETS.values() for key in preset.keys}):
         section = getattr(job, key)
         if hasattr(section, "model_fields_set"):

@@ -94,8 +94,10 @@ def _write(data: dict[str, Any], override: Override) -> None:
                 )
             following = {}
             _assign(place, part, following, here)
-        elif not isinstance(following, dict) and (whole := long_form((*here, part), following)) is not None:
-            following = whole
+        elif (
+            not isinstance(following, dict) and (expanded := long_form((*here, part), following)) is not None
+        ):
+            following = expanded
             _assign(place, part, following, here)
         place = following
     _assign(place, last, override.value, override.location[:-1])
