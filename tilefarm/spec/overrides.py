@@ -94,9 +94,7 @@ def _write(data: dict[str, Any], override: Override) -> None:
                 )
             following = {}
             _assign(place, part, following, here)
-        elif (
-            not isinstance(following, dict) and (expanded := long_form((*here, part), following)) is not None
-        ):
+        elif (expanded := long_form((*here, part), following)) is not None:
             following = expanded
             _assign(place, part, following, here)
         place = following

@@ -27,7 +27,7 @@ _LONG_FORMS: dict[Location, Callable[[Any], Any]] = {
 
 
 def long_form(location: Location, value: Any) -> dict[str, Any] | None:
-    """The mapping that a value at this place of a job stands for; None where it has no keys."""
-    if (expand := _LONG_FORMS.get(location)) is not None:
-        value = expand(value)
-    return dict(value) if isinstance(value, dict) else None
+    """The mapping that a value at this place of a job is short for; None where it is none, or one already."""
+    expand = _LONG_FORMS.get(location)
+    meant = None if expand is None or isinstance(value, dict) else expand(value)
+    return dict(meant) if isinstance(meant, dict) else None
