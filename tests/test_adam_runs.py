@@ -66,7 +66,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[E
     path = write_job(tmp_path_factory.mktemp("adam"), "feathered", size=", width: 200")
     worker = Remembering()
     run, events = go_on(path, worker)
-    assert not run.moments(2)[0].exists(), "the finest level's means are of no use to anyone"
+    kept = [path for number in range(3) for path in run.moments(number) if path.exists()]
+    assert not kept, "when the picture is done, means are of no use to anyone"
     # level 0: 3 steps on the whole; level 1: two rounds of 2 steps; level 2 likewise
     assert sorted(set(worker.counts)) == [0, 3, 5, 7, 9]
     return run.canvas(2).read_bytes(), events, worker.solved
@@ -174,3 +175,33 @@ def test_a_killed_run_on_real_features_ends_in_the_same_picture(
         assert finished[-1].loss_last < finished[-1].loss_first
         canvases.append(run.canvas(1).read_bytes())
     assert canvases[0] == canvases[1]
+
+
+def test_means_go_when_a_driver_died_right_after_the_export(
+    tmp_path: Path, undisturbed: tuple[bytes, list[Event], int]
+) -> None:
+    path = write_job(tmp_path, "feathered", size=", width: 200")
+    run, _ = go_on(path, Remembering())
+    left = [run.moments(0)[0], run.moments(1)[1]]
+    for mean in left:
+        mean.write_bytes(b"left behind")
+    picture = run.canvas(2).read_bytes()
+    worker = Remembering()
+    go_on(path, worker)
+    assert not any(mean.exists() for mean in left)
+    assert (run.canvas(2).read_bytes(), worker.solved) == (picture, 0)
+    assert picture == undisturbed[0]
+
+
+def test_a_done_run_without_means_is_painted_again_where_its_canvas_is_damaged(
+    tmp_path: Path, undisturbed: tuple[bytes, list[Event], int]
+) -> None:
+    path = write_job(tmp_path, "feathered", size=", width: 200")
+    run, _ = go_on(path, Remembering())
+    data = bytearray(run.canvas(2).read_bytes())
+    data[1000] ^= 1
+    run.canvas(2).write_bytes(data)
+    worker = Remembering()
+    go_on(path, worker)
+    assert worker.solved == undisturbed[2]
+    assert run.canvas(2).read_bytes() == undisturbed[0]

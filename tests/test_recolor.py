@@ -66,7 +66,8 @@ def test_a_run_gets_the_colours_that_submitting_it_would_give(
 
 
 def test_a_runs_own_mode_is_the_default(submit: Submit, tmp_path: Path) -> None:
-    for color in ("content_hsv", "luminance", "{mode: statistics, when: every_level}", "style"):
+    colors = ("content_hsv", "luminance", "{mode: statistics, when: every_level}", "style", "statistics")
+    for color in colors:  # the last one changes the painting before the work, and nothing after it
         run = submit(f"color={color}")
         recolor(Request(run.root, tmp_path / "other.tif"))
         assert (tmp_path / "other.tif").read_bytes() == (tmp_path / "out.tif").read_bytes()
@@ -99,7 +100,24 @@ def test_any_picture_in_any_format(tmp_path: Path) -> None:
     assert [path.name for path in request.output.parent.iterdir()] == ["out.png"]
 
 
+def test_colours_of_another_picture_need_a_mode_that_takes_them(submit: Submit, tmp_path: Path) -> None:
+    run = submit("color=histogram_rgb")  # before the work: nothing is asked for the result
+    Image.new("RGB", (200, 150), (200, 30, 30)).save(tmp_path / "red.png")
+    for mode, rule in ((None, "--content needs a --mode"), ("style", "--content cannot be given")):
+        with pytest.raises(JobError, match=rule):
+            recolor(Request(run.root, tmp_path / "other.tif", mode, tmp_path / "red.png"))
+    assert not (tmp_path / "other.tif").exists()
+
+
+def test_what_is_not_there_is_told_whatever_else_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(JobError) as told:
+        recolor(Request(tmp_path / "runs" / "gate-0123", tmp_path / "out.tif"))
+    path = tmp_path / "runs" / "gate-0123"
+    assert told.value.problems == (f"{path} does not exist; name a run folder, or a picture's file",)
+
+
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 90)).save(tmp_path / "picture.png")
     with pytest.raises(JobError) as told:
         recolor(Request(tmp_path / "picture.png", tmp_path / "out.gif", "content_lima", dpi=0.5))
     problems = told.value.problems

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ from tilefarm.driver import render, run_folder
 from tilefarm.errors import ResourceError
 from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.open import ExecutorChoice
-from tilefarm.execute.protocol import Batch
+from tilefarm.execute.protocol import Batch, WorkerInfo
 from tilefarm.prepare import estimate, prepare
-from tilefarm.solve.contract import LevelTargets, SolverSettings, Weights
+from tilefarm.solve.contract import LevelTargets, Precision, SolverSettings, Weights
 from tilefarm.solve.tasks import Measurement, MeasureTask, TileSolution
 from tilefarm.spec.sweep import load_jobs
 
@@ -46,6 +46,9 @@ class Counting(Mixer):
     def __init__(self, crew: Crews) -> None:
         super().__init__()
         self._crew = crew
+
+    def info(self) -> WorkerInfo:
+        return replace(super().info(), fast_precision=self._crew.fast)
 
     def measure(self, settings: SolverSettings, task: MeasureTask) -> Measurement:
         self._crew.measured[task.kind] = self._crew.measured.get(task.kind, 0) + 1
@@ -77,6 +80,7 @@ class Crews:
     loaded: int = 0
     measured: dict[str, int] = field(default_factory=dict)
     fails_at: float | None = None
+    fast: Precision = "float32"
 
 
 @pytest.fixture
@@ -268,6 +272,39 @@ def test_idle_workers_make_room(folder: Path, crews: Crews, monkeypatch: pytest.
         crew.make_room(job, WEIGHTS, needs)
         assert crews.closed == closed
     assert len(crews.opened) == 2
+
+
+def test_all_runs_of_a_sweep_have_one_precision(
+    folder: Path, tilefarm_command: Command, crews: Crews
+) -> None:
+    """Timed anew, `auto` may come out otherwise in another session; a sweep keeps what it began with."""
+
+    def precisions(*overrides: str) -> list[str]:
+        sets = [text for override in overrides for text in ("--set", override)]
+        answer = tilefarm_command("submit", "job.yaml", "--json", *sets)
+        assert answer.code == 0
+        return [record["precision"] for record in answer.records]
+
+    assert precisions() == ["float32"] * 3
+    crews.fast = "bfloat16"
+    (folder / "job.yaml").write_text(SWEEP.replace("[0.5, 1, 2]", "[4, 0.5, 1, 2]"))
+    assert precisions() == ["float32"] * 4
+    assert precisions("compute.precision=bfloat16") == ["bfloat16"] * 4, "what the job says comes first"
+    (folder / "job.yaml").write_text(SWEEP)
+    assert precisions("seed=7") == ["bfloat16"] * 3, "another sweep decides for itself"
+
+
+def test_another_device_is_another_decision(folder: Path, crews: Crews) -> None:
+    jobs = load_jobs(folder / "job.yaml").jobs
+    runs = [(job, run_folder(job, folder / "runs")) for job in jobs]
+    crew = Crew(ExecutorChoice("local"), folder / "cache", runs)
+    assert crew.precision(jobs[0]) is None, "none was started"
+    runs[0][1].root.mkdir(parents=True)
+    runs[0][1].journal.write_text("damaged\n")
+    render(jobs[1], runs[1][1], ExecutorChoice("local"), lambda event: None, opener(Mixer()))
+    assert crew.precision(jobs[2]) == "float32"
+    compute = jobs[2].compute.model_copy(update={"device": "cuda"})
+    assert crew.precision(jobs[2].model_copy(update={"compute": compute})) is None
 
 
 def test_a_collage_of_two_runs(folder: Path, tilefarm_command: Command, crews: Crews) -> None:

@@ -55,7 +55,12 @@ class Group:
     @property
     def jobs(self) -> list[Job]:
         """Of the runs that are to be done."""
-        return [entry.job for entry in self.entries if isinstance(entry, Entry)]
+        return [job for job, _ in self.runs]
+
+    @property
+    def runs(self) -> list[tuple[Job, RunDir]]:
+        """The jobs that are to be done, and where."""
+        return [(entry.job, entry.run) for entry in self.entries if isinstance(entry, Entry)]
 
 
 def load_group(path: Path, overrides: Sequence[str] = (), run_dir: Path | None = None) -> Group:

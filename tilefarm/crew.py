@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tilefarm.errors import ResourceError
@@ -9,7 +10,9 @@ from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.protocol import Executor
 from tilefarm.plan.estimate import Needs
 from tilefarm.prepare import most_workers
-from tilefarm.solve.contract import Weights
+from tilefarm.rundir.journal import read_started
+from tilefarm.rundir.layout import RunDir
+from tilefarm.solve.contract import Precision, Weights
 from tilefarm.solve.weights import load_weights
 from tilefarm.spec.model import Job
 from tilefarm.statistics_cache import StatisticsCache
@@ -18,8 +21,9 @@ from tilefarm.statistics_cache import StatisticsCache
 class Crew:
     """One executor at a time, kept while the runs agree on weights, device, workers and memory."""
 
-    def __init__(self, choice: ExecutorChoice, cache: Path) -> None:
-        """`cache`: the folder of measured statistics."""
+    def __init__(self, choice: ExecutorChoice, cache: Path, runs: Sequence[tuple[Job, RunDir]] = ()) -> None:
+        """`cache`: the folder of measured statistics; `runs`: all of the sweep, in their order."""
+        self._runs = runs
         self._choice = choice
         self._cache = cache
         self._executor: Executor | None = None
@@ -60,6 +64,19 @@ class Crew:
             self._executor = open_executor(self._choice, weights, device, count, most)
             self._executor_key = key
         return self._executor
+
+    def precision(self, job: Job) -> Precision | None:
+        """What `auto` means in this sweep: what it meant for its first run that was started, maybe long ago.
+
+        It is timed anew by every session, on a machine that may be busy: without an agreement, runs that are
+        to be compared would differ in it. None where no run of the same device has been started.
+        """
+        for other, run in self._runs:
+            if (other.compute.precision, other.compute.device) == ("auto", job.compute.device):
+                started = read_started(run.journal)
+                if started is not None:
+                    return started.precision
+        return None
 
     def statistics(self, weights: Weights) -> StatisticsCache:
         """Where the statistics of style pictures are kept."""

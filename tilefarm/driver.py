@@ -19,7 +19,7 @@ from tilefarm.events import Event, Listener, Noted, RunStarted, WorkerChanged
 from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Executor
-from tilefarm.export import export
+from tilefarm.export import drop_means, export
 from tilefarm.failures import keeping_failures
 from tilefarm.files import write_text
 from tilefarm.integrity import is_intact
@@ -170,6 +170,7 @@ class _Session:
             record = None
         if record is None or record["status"] != "done":
             self._write_summary("done")
+        drop_means(self._prepared, self._run)  # of a driver that was killed right after the export
 
     def finish(self, listen: Listener) -> bool:
         """Make what a done run lacks, and whether that was an animation: a job may ask for one later."""
@@ -205,7 +206,8 @@ class _Session:
         executor.listen(listen)
         try:
             if started is None:
-                started = choose(self._prepared, executor.workers, weights)
+                agreed = None if self._crew is None else self._crew.precision(self._job)
+                started = choose(self._prepared, executor.workers, weights, agreed)
                 journal.append(started)
                 self._state.apply(started)
             self._prepared = self._prepared.with_core(started.core)
@@ -260,6 +262,7 @@ class _Session:
                 workers=workers,
                 precision=started.precision,
                 resumed=bool(self._state.levels),
+                notes=self._prepared.notes,
             )
         )
 

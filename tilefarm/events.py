@@ -23,6 +23,8 @@ class RunStarted:
     precision: str
     resumed: bool
     """Whether earlier work was found."""
+    notes: tuple[str, ...] = ()
+    """What a user should know, as `tilefarm plan` says it."""
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,14 @@ def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, l
     )
     journal.append(line)
     state.apply(line)
-    for path in run.moments(len(levels) - 1):
-        path.unlink(missing_ok=True)
+    drop_means(prepared, run)
     run.tiles.unlink(missing_ok=True)  # the canvas is final: nothing is made from the slots again
     faults.reached("export: slots removed")
     listen(RunFinished(str(output.path), size, line.seconds))
+
+
+def drop_means(prepared: Prepared, run: RunDir) -> None:
+    """Remove Adam's means of all levels: the picture is done, and only painting on would need them."""
+    for level in prepared.plan.levels:
+        for path in run.moments(level.index):
+            path.unlink(missing_ok=True)

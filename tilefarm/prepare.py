@@ -20,6 +20,7 @@ from tilefarm.plan.estimate import Needs, needs, output_bytes
 from tilefarm.plan.frames import animation_bytes, making_bytes
 from tilefarm.solve.contract import is_low
 from tilefarm.spec.model import Job
+from tilefarm.spec.notes import job_notes
 
 _Result = TypeVar("_Result")
 _SPARE_DISK = 256 * 2**20
@@ -91,7 +92,8 @@ def prepare(job: Job, look: Look | None = None) -> Prepared:
         collect(partial(check_animation, job.animation, len(plan.levels)))
     if problems:
         raise JobError(problems)
-    return Prepared(job, content, tuple(styles), plan, _notes(labels, pictures, plan), start, masks)
+    notes = (*job_notes(job), *_notes(labels, pictures, plan))
+    return Prepared(job, content, tuple(styles), plan, notes, start, masks)
 
 
 def most_workers(job: Job, required: Needs) -> int:

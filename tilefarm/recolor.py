@@ -41,7 +41,7 @@ class Request:
     """A run folder, or a picture."""
     output: Path
     mode: str | None = None
-    """None: that of the run's job."""
+    """None: what the run's job asks for its result."""
     content: Path | None = None
     """None: that of the run's job."""
     dpi: float | None = None
@@ -94,10 +94,14 @@ def _checked(request: Request) -> Output:
         if request.mode == "luminance":
             advice = "; luminance is a way to paint; for a finished picture use content_luma"
         problems.append(f"--mode must be one of {', '.join(MODES)}, got {request.mode!r}{advice}")
-    if not request.source.is_dir():
+    if not request.source.exists():
+        problems.append(f"{request.source} does not exist; name a run folder, or a picture's file")
+    elif not request.source.is_dir():
         for key in ("mode", "content"):
             if getattr(request, key) is None:
                 problems.append(f"--{key} is missing; only a run knows its own, a picture needs it")
+    elif request.mode == "style" and request.content is not None:
+        problems.append("--content cannot be given with --mode style, which changes no colours; remove it")
     for key, path in (("the picture", request.source), ("--content", request.content)):
         if path is not None and same_file(path.absolute(), request.output.absolute()):
             problems.append(f"--output would overwrite {key}, {path}; choose another file")
@@ -124,10 +128,14 @@ def _of_run(request: Request, run: RunDir) -> tuple[_Source, float]:
     state, last = RunState.replay(read_journal(run.journal)), plan.levels[-1]
     if state.rounds_done(last.index) < last.rounds or not is_intact(run, state, last):
         raise JobError(f"{run.root} is not finished; finish it first: tilefarm resume {run.root}")
-    own: ColorMode = "content_luma" if job.color.grey else job.color.mode
-    mode = own if request.mode is None else cast(ColorMode, request.mode)
+    mode = job.color.of_result if request.mode is None else cast(ColorMode, request.mode)
     crop = plan.crop
     if request.content is not None:
+        if mode == "style":
+            raise JobError(
+                f"--content needs a --mode: the job of {run.root} gives the result no other colours "
+                f"(color: {job.color.mode})"
+            )
         content, crop = _other_content(request.content, plan.output)
     return _Source(plan.output, run.canvas(last.index), content, crop, mode), job.output.dpi
 

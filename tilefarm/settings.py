@@ -35,11 +35,18 @@ _WORKERS_WITH_ROOM = 2
 any number of workers up to that."""
 
 
-def choose(prepared: Prepared, workers: Sequence[WorkerInfo], weights: Weights) -> Started:
-    """Fix what `auto` means for this run. It goes on record, so that a resumed run chooses the same."""
+def choose(
+    prepared: Prepared, workers: Sequence[WorkerInfo], weights: Weights, agreed: Precision | None = None
+) -> Started:
+    """Fix what `auto` means for this run. It goes on record, so that a resumed run chooses the same.
+
+    `agreed`: the precision that the other runs of a sweep have, whatever is faster at this moment.
+    """
     job = prepared.job
     precision: Precision
-    if job.compute.precision == "auto":
+    if job.compute.precision == "auto" and agreed is not None:
+        precision = agreed
+    elif job.compute.precision == "auto":
         fast = {worker.fast_precision for worker in workers}
         precision = "bfloat16" if fast == {"bfloat16"} else "float32"
     else:

@@ -97,7 +97,7 @@ class _Submission:
 
     def _render(self, group: Group) -> None:
         """All runs of a group, then its sheet."""
-        crew = None if group.cache is None else Crew(self._choice, group.cache)
+        crew = None if group.cache is None else Crew(self._choice, group.cache, group.runs)
         first = len(self.records)
         try:
             for number, entry in enumerate(group.entries, start=1):

@@ -28,7 +28,7 @@ def catalogue(pictures: Pictures, squeezenet: Path | None) -> tuple[Strip, ...]:
 
 def _varied(section: str, key: str, default: str, values: Sequence[Any], title: str = "") -> Strip:
     """A key's default and some other values."""
-    panels = (Panel(value_caption(value, False), {section: {key: value}}) for value in values)
+    panels = (Panel(value_caption(value), {section: {key: value}}) for value in values)
     return Strip(key, title or f"{section}.{key}", (Panel(f"{default} (default)"), *panels))
 
 

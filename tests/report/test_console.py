@@ -67,6 +67,13 @@ def test_a_log_file_gets_whole_plain_lines(scripted: Script) -> None:
     ]
 
 
+def test_notes_are_told_when_the_work_begins(scripted: Script) -> None:
+    begin, *_ = scripted()
+    assert isinstance(begin, RunStarted)
+    lines = plain([dataclasses.replace(begin, notes=("seed: changes nothing", "style: is enlarged"))])
+    assert lines[2:] == ["note: seed: changes nothing", "note: style: is enlarged"]
+
+
 def test_a_resumed_run_says_so(scripted: Script) -> None:
     assert plain(scripted(1, 1, 3))[0].startswith("resuming gate-1 at 400x320")
 

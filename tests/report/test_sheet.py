@@ -162,4 +162,7 @@ def test_words_are_wrapped_and_cut() -> None:
     assert lettering.wrapped("abcdefgh_ijklmnop_qrs", 90, 9) == ["abcdefgh_", "ijklmnop_", "qrs"]
     assert lettering.wrapped("word " * 100, 100, 2)[-1].endswith("...")
     assert lettering.wrapped("Café 茶", 200, 1) == ["Cafe ?"]
+    assert lettering.wrapped("Größe Łódź Ørsted — 2 × “Œuvre”…", 900, 1) == [
+        'Grosse Lodz Orsted - 2 x "OEuvre"...'
+    ]
     assert lettering.wrapped("", 100, 2) == []

@@ -16,7 +16,7 @@ from tilefarm.rundir.journal import Exported, LevelStarted, RoundDone, Started, 
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
 from tilefarm.rundir.summary import STATUSES, plan_record, read_summary, summarize, write_summary
-from tilefarm.spec.model import Job
+from tilefarm.spec.model import Color, Job
 
 Make = Callable[..., Any]
 
@@ -52,6 +52,18 @@ def state(line: Make) -> RunState:
             line(Exported, seconds=32.0),
         ]
     )
+
+
+def test_the_colours_are_named_with_their_moment(job: Job, plan: RenderPlan) -> None:
+    def told(**color: str) -> object:
+        coloured = job.model_copy(update={"color": Color.model_validate(color)})
+        return summarize(coloured, plan, RunState(), "done", 1, ())["color"]
+
+    assert told() == {"mode": "style", "when": None}
+    assert told(mode="content_luma") == {"mode": "content_luma", "when": "after"}
+    assert told(mode="statistics") == {"mode": "statistics", "when": "before"}
+    assert told(mode="luminance") == {"mode": "luminance", "when": None}
+    assert told(mode="statistics", when="every_level") == {"mode": "statistics", "when": "every_level"}
 
 
 def test_the_documented_keys_are_there(job: Job, plan: RenderPlan) -> None:

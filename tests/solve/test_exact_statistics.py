@@ -13,8 +13,9 @@ from torch import Tensor
 from tests import exactness
 from tests.exactness import Picture, relative_error, smooth_picture
 from tests.statistic_formulas import FORMULAS, Formula, gram
-from tilefarm.geometry import Size
-from tilefarm.plan.halo import partition, receptive_field
+from tilefarm.geometry import Box, Size
+from tilefarm.plan.halo import Piece, partition, receptive_field
+from tilefarm.solve import pieces
 from tilefarm.solve.backend import make_network
 from tilefarm.solve.contract import LevelTargets, RegionMoments, SolverSettings, Weights
 from tilefarm.solve.network import FeatureNetwork
@@ -114,9 +115,9 @@ def tiled(
     graphs: int,
 ) -> tuple[float, Picture]:
     """Only some of the pieces' content and regions stay with the solver; the others' are sent twice."""
-    pieces = list(partition(SIZE, 32, receptive_field("vgg19", "relu3_1")))
+    cut = list(partition(SIZE, 32, receptive_field("vgg19", "relu3_1")))
     return exactness.tiled(
-        network, settings, targets, image, content, pieces, graphs, regions=regions, contents=3
+        network, settings, targets, image, content, cut, graphs, regions=regions, contents=3
     )
 
 
@@ -140,6 +141,29 @@ def test_the_sum_over_pieces_is_the_untiled_gradient(
     rooted = {"std": 1e-4, "remap": 5e-4, "wasserstein": 2e-3}
     assert loss == pytest.approx(wanted_loss, rel=rooted.get(name, 1e-7))
     assert relative_error(gradient, wanted) < rooted.get(name, 2e-6)
+
+
+def test_a_region_with_fewer_positions_than_channels_is_exact(
+    network: FeatureNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its covariances have eigenvalues of 0, whose rounding the slopes of `wasserstein` magnify."""
+    settings = replace(SETTINGS, statistics=(("wasserstein", 1.0),), regions=2)
+    image, content = (smooth_picture(SIZE.width, SIZE.height, seed) for seed in (1, 2))
+    targets = targets_of([style_rows(network, seed) for seed in (3, 4)], CONTENT_SQUARE, REGION_WEIGHTS)
+    x = np.linspace(0, 1, SIZE.width, dtype=np.float32)
+    small = np.clip(np.stack([0.25 - x, 0.75 + 0 * x], axis=1) * 1.3, 0, 1)  # 5 of 18 positions across
+    regions = np.broadcast_to(small, (SIZE.height, SIZE.width, 2)).astype(np.float32)
+    whole = [Piece(Box.of(SIZE), Box.of(SIZE))]
+
+    def error() -> float:
+        given = (network, settings, targets, image, content)
+        _, wanted = exactness.tiled(*given, whole, regions=regions)
+        _, found = tiled(*given, regions, graphs=0)
+        return relative_error(found, wanted)
+
+    assert error() < 1e-5
+    monkeypatch.setattr(pieces, "magnifies_rounding", lambda settings: False)
+    assert error() > 2e-5, "sums in float32 would do"
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from tilefarm.solve.contract import Picture, Weights
 from tilefarm.solve.losses import content_error, moments, style_error, total_variation
+from tilefarm.solve.moments import Moments
 from tilefarm.solve.network import FeatureNetwork
-from tilefarm.solve.statistics import Moments, comparison
+from tilefarm.solve.statistics import comparison
 from tilefarm.solve.sums import sum_per_tile
 
 

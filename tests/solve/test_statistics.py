@@ -12,7 +12,8 @@ from torch import Tensor
 from tests.statistic_formulas import FORMULAS, Formula, gram
 from tilefarm.solve.losses import moments, style_error
 from tilefarm.solve.measure import layer_sums
-from tilefarm.solve.statistics import STATISTICS, Drift, Moments, comparison, squared_length
+from tilefarm.solve.moments import Drift, Moments, squared_length
+from tilefarm.solve.statistics import STATISTICS, comparison
 
 CASES = [*[(name, 0.0, formula) for name, formula in FORMULAS.items()], ("gram", -0.7, gram(-0.7))]
 
@@ -222,6 +223,20 @@ def test_sums_over_a_piece_are_those_of_float64() -> None:
             np.testing.assert_allclose(found.sums[region], (weight @ wide).numpy(), rtol=1e-5)
             wanted = (wide * weight[:, None]).T @ wide
             np.testing.assert_allclose(found.products[region], wanted.numpy(), rtol=1e-5)
+
+
+def test_precise_sums_keep_the_rank_of_a_small_region() -> None:
+    rows = 5 + torch.rand(300, 64, generator=torch.Generator().manual_seed(0))
+    share = torch.zeros(300, 1)
+    share[:20, 0] = torch.linspace(0.05, 1, 20)
+    for precisely, kept in ((True, True), (False, False)):
+        found = layer_sums(rows, share, 1.0, precisely=precisely)
+        mean = found.sums[0] / found.weights[0]
+        covariance = found.products[0] / found.weights[0] - np.outer(mean, mean)
+        values = np.linalg.eigvalsh(covariance)
+        assert bool(np.abs(values[:44]).max() < 1e-12 * values[-1]) == kept, "19 are not 0"
+    wide = (rows.double() * share).T @ rows.double()
+    np.testing.assert_allclose(layer_sums(rows, share, 2.0, precisely=True).products[0], 4 * wide.numpy())
 
 
 @pytest.mark.parametrize("name", STATISTICS)

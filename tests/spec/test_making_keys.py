@@ -48,7 +48,10 @@ def test_short_forms(job_file: Path) -> None:
         ("animation: film.avi", "line 4: animation.path must end in .gif, .mp4, got 'film.avi'"),
         ("animation: {path: f.gif, level: 0}", "animation.level must be all or the number of a level"),
         ("animation: {path: f.gif, seconds: 500}", "animation.seconds must be at most 120"),
-        ("animation: {seconds: 3}", "animation.path is missing"),
+        (
+            "animation: {seconds: 3}",
+            "animation.path is missing; name the film to write, for example picture.gif",
+        ),
         ("animation: a.gif", "animation.path would overwrite content"),
         (
             "animation: {path: f.gif, long_side: 1200}",

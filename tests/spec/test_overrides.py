@@ -159,3 +159,39 @@ def test_missing_inputs_of_overrides(job: Path) -> None:
     assert problem.startswith("--set content=no.jpg: content names a file that does not exist")
     [problem] = problems(job, "output.path=a.jpg")
     assert problem.startswith("--set output.path=a.jpg: output.path would overwrite content")
+
+
+@pytest.mark.parametrize(
+    ("more", "override", "wanted"),
+    [
+        ("color: content_luma", "color.when=every_level", "color={mode: content_luma, when: every_level}"),
+        ("snapshots: 7", "snapshots.long_side=100", "snapshots={every: 7, long_side: 100}"),
+        ("animation: film.gif", "animation.seconds=3", "animation={path: film.gif, seconds: 3}"),
+        (
+            "objective: {style_statistics: mean_std}",
+            "objective.style_statistics.remap=0.5",
+            "objective.style_statistics={mean: 1, std: 1, remap: 0.5}",
+        ),
+    ],
+)
+def test_a_key_of_a_section_in_its_short_form(job: Path, more: str, override: str, wanted: str) -> None:
+    job.write_text(TEXT)
+    long = load_job(job, [wanted])
+    job.write_text(f"{TEXT}{more}\n")
+    assert load_job(job, [override]) == long
+
+
+def test_a_statistic_is_not_set_beside_a_default_that_would_be_lost(job: Path) -> None:
+    (problem,) = problems(job, "objective.style_statistics.remap=0.5")
+    assert "objective.style_statistics is not in the file, and its other statistics would be lost" in problem
+
+
+def test_short_forms_that_are_wrong_are_told_by_their_own_rule(job: Path) -> None:
+    job.write_text(f"{TEXT}color: content_lima\n")
+    (problem,) = problems(job, "color.when=after")
+    assert "color.mode must be" in problem
+    assert "did you mean 'content_luma'?" in problem
+    job.write_text(f"{TEXT}objective: {{style_statistics: grum}}\n")
+    told = " ".join(problems(job, "objective.style_statistics.remap=1"))
+    assert "did you mean 'gram'?" in told
+    assert "objective.style_statistics is a single value and has no keys" in told

@@ -141,17 +141,22 @@ def test_what_has_no_form_is_left_to_its_own_rule(folder: Path, odd: object) -> 
         ),
         (
             {"preset": "gatys2015", "init_noise": 0.5},
-            "init_noise cannot be given with init: noise, which is all noise already; remove it",
+            "init_noise cannot be given with init: noise, which is all noise already; remove it "
+            "(preset: gatys2015 sets the other key)",
         ),
         (
             {"preset": "crowsonkb", "optimizer": {"history": 5}},
             "optimizer.history is a key of the optimizer lbfgs, and optimizer.name is adam; remove it, "
-            "or set optimizer.name to lbfgs",
+            "or set optimizer.name to lbfgs (preset: crowsonkb sets the other key)",
+        ),
+        (
+            {"preset": "spst", "init": "noise", "init_noise": 0.5},  # the job's own two keys
+            "init_noise cannot be given with init: noise, which is all noise already; remove it",
         ),
         (
             {"preset": "crowsonkb", "objective": {"activation_shift": -1}},
             "objective.activation_shift acts on Gram matrices, which style_statistics leaves out; "
-            "leave one of the two keys out",
+            "leave one of the two keys out (preset: crowsonkb sets the other key)",
         ),
     ],
 )

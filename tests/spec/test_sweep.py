@@ -288,3 +288,17 @@ def test_no_run_writes_a_start_or_a_mask_of_another(folder: Path) -> None:
     shutil.copyfile(folder / "a.jpg", folder / "out-init-noise.png")
     with pytest.raises(JobError, match="would overwrite"):
         load_jobs(path)
+
+
+def test_files_are_called_by_their_names_without_folders(folder: Path) -> None:
+    for name in ("in/sky.png", "other/sky.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("")
+    load(folder, HEAD + "matrix: {init: [noise, in/sky.png], styles.0.mask: [in/sky.png, other/sky.png]}")
+    sweep = load_jobs(folder / "gate.yaml")
+    assert [one.values for one in sweep.varied] == [("noise", "sky.png"), ("sky.png", "sky.png")]
+    names = [job.name for job in sweep.jobs]
+    assert names[0] == "gate-init-noise-mask-sky"
+    assert names[2] == "gate-init-sky-mask-sky"
+    assert names[1].startswith("gate-init-noise-mask-sky-")  # another file of the same name
+    assert len(set(names)) == 4

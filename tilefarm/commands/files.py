@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from tilefarm.commands.common import Runs, told
-from tilefarm.errors import JobError
 from tilefarm.rundir.layout import RunDir
 
 
@@ -17,20 +16,21 @@ def init(
     style: Annotated[Path, typer.Argument(help="The painting.", show_default=False)],
     job_file: Annotated[Path, typer.Option("--job", help="The job file to write.")] = Path("job.yaml"),
     output: Annotated[Path | None, typer.Option(help="The picture to make; default: NAME-STYLE.tif.")] = None,
-    force: Annotated[bool, typer.Option(help="Replace an existing job file.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Replace an existing job file; make a picture that exists.")
+    ] = False,
 ) -> None:
     """Write a commented starter job for two pictures."""
     from tilefarm.files import write_text
     from tilefarm.image.decode import inspect
-    from tilefarm.spec.starter import starter_job
+    from tilefarm.spec.starter import check_new_job, starter_job
 
     with told():
         inspect(content, "content")
         inspect(style, "style")
-        if job_file.exists() and not force:
-            raise JobError(f"{job_file} exists already; choose another --job, or replace it with --force")
         folder = job_file.absolute().parent
         target = output or folder / f"{content.stem}-{style.stem}.tif"
+        check_new_job(job_file, target, (content, style), force)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(job_file, starter_job(content.absolute(), style.absolute(), target.absolute(), folder))
         typer.echo(f"wrote {job_file}; look it over, then: tilefarm submit {job_file}")
@@ -42,7 +42,8 @@ def recolor(
     ],
     output: Annotated[Path, typer.Option(help="The picture to write.", show_default=False)],
     mode: Annotated[
-        str | None, typer.Option(help="One of color's modes; default: that of the run's job.")
+        str | None,
+        typer.Option(help="One of color's modes; default: what the run's job does to its result."),
     ] = None,
     content: Annotated[
         Path | None, typer.Option(help="Whose colours to take; default: the content of the run's job.")

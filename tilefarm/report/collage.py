@@ -77,7 +77,7 @@ def _pictures(run: RunDir) -> Iterator[PictureInfo]:
     status = effective_status(record, is_locked(run))
     if status != "done":
         raise JobError(f"{run.root} is {status}, and a collage needs a run that is done; resume it first")
-    job = load_job(run.job)
+    job = load_job(run.job, kept=True)
     yield inspect(job.content, "the content")
     for style in job.styles:
         yield inspect(style.image, "a style")

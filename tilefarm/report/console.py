@@ -141,7 +141,7 @@ def _line(event: Event) -> str | None:
         crew = f"{counted(len(event.workers), 'worker')} ({'; '.join(event.workers)})"
         return (
             f"{verb} {event.name} at {event.output}, {len(event.work)} levels, {crew}, {event.precision}\n"
-            f"run folder {event.root}"
+            f"run folder {event.root}" + "".join(f"\nnote: {note}" for note in event.notes)
         )
     if isinstance(event, LevelBegan):
         tiles = "whole" if event.tiles == 1 else f"{event.tiles} tiles, {event.rounds} rounds"

@@ -75,8 +75,21 @@ class Lettering:
         return pieces
 
 
+_REPLACED = str.maketrans(
+    {
+        **{"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D"},
+        **{"ð": "d", "Ð": "D", "ł": "l", "Ł": "L", "þ": "th", "Þ": "Th", "ı": "i", "×": "x", "€": "EUR"},
+        **dict.fromkeys("‘’‚‹›", "'"),
+        **dict.fromkeys("“”„«»", '"'),
+        **dict.fromkeys("‐‑‒–—−", "-"),
+    }
+)
+"""Letters and signs that Unicode does not take apart."""
+
+
 def _plain(text: str) -> str:
-    letters = unicodedata.normalize("NFKD", text)
+    """In ASCII: letters lose their accents (ä becomes a), other scripts become "?" letter by letter."""
+    letters = unicodedata.normalize("NFKD", text.translate(_REPLACED))
     return "".join(
         letter if " " <= letter <= "~" else "?" for letter in letters if not unicodedata.combining(letter)
     )

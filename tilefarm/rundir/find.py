@@ -24,7 +24,7 @@ def load_run(run: RunDir) -> tuple[Job, RunDir]:
             f"{run.root} is not a run folder: it holds no job.yaml; name a folder such as runs/NAME-HASH"
         )
     check_job(run)
-    job = load_job(run.job)
+    job = load_job(run.job, kept=True)
     if run_folder(job, run.root.parent).root.name[-8:] != run.root.name[-8:]:
         changed = differences(run, job)
         what = "; ".join(changed) if changed else "its pictures, weights or settings"

@@ -175,6 +175,16 @@ def _refuse_newer(path: Path, record: bytes) -> None:
         )
 
 
+def read_started(path: Path) -> Started | None:
+    """The choices that a run was started with; None where it was not, or where they cannot be read."""
+    try:
+        with path.open("rb") as file:
+            line = _ADAPTER.validate_json(file.readline())
+    except (OSError, ValidationError):
+        return None
+    return line if isinstance(line, Started) else None
+
+
 class Journal:
     """Appends lines; each call returns when the line is on the disk."""
 

@@ -56,6 +56,7 @@ def summarize(
         "width": plan.output.width,
         "height": plan.output.height,
         "method": job.method,
+        "color": {"mode": job.color.mode, "when": job.color.moment},
         "network": job.network.name,
         "weights_sha256": state.started.weights_sha256 if state.started else None,
         "precision": state.started.precision if state.started else None,

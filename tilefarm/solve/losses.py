@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from tilefarm.solve.contract import NEAR_CONTENT
-from tilefarm.solve.statistics import Compare, Moments, squared_length
+from tilefarm.solve.distances import Compare
+from tilefarm.solve.moments import Moments, squared_length
 from tilefarm.solve.sums import accumulation_dtype, sum_per_tile
 
 _SMALLEST_MEAN_SQUARE = 1e-8

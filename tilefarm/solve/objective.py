@@ -16,10 +16,12 @@ from tilefarm.solve.contract import (
     RegionMoments,
     SolverSettings,
 )
+from tilefarm.solve.distances import Compare
 from tilefarm.solve.losses import content_error, moments, style_error, total_variation
+from tilefarm.solve.moments import Drift, Moments
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.scaling import MOST_LOWERED, left_range, seed_scale
-from tilefarm.solve.statistics import Compare, Drift, Moments, comparison
+from tilefarm.solve.statistics import comparison
 
 
 def active(layers: LayerWeights) -> dict[str, float]:

@@ -27,6 +27,7 @@ from tilefarm.solve.measure import (
     core_slice,
     difference_sum,
     layer_sums,
+    magnifies_rounding,
 )
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active, to_grey
@@ -73,6 +74,7 @@ class PieceSolver:
         self._evaluation = 0
         self._fixed: dict[int, _Fixed] = {}
         self._graphs: dict[int, _Graph] = {}
+        self._precisely = magnifies_rounding(settings)
         self._nothing_fixed = not self._content and settings.regions == 1
 
     def statistics(self, task: PieceTask) -> PieceSums | MissingState:
@@ -92,7 +94,9 @@ class PieceSolver:
             index=task.index,
             positions={name: core.shape[2] * core.shape[3] for name, core in cores.items()},
             styles={
-                name: layer_sums(by_position(cores[name]), fixed.shares.get(name), unit)
+                name: layer_sums(
+                    by_position(cores[name]), fixed.shares.get(name), unit, precisely=self._precisely
+                )
                 for name in self._style
             },
             content_errors={

@@ -20,7 +20,8 @@ from tilefarm.solve.contract import (
     RegionMoments,
     SolverSettings,
 )
-from tilefarm.solve.statistics import Moments, comparison, squared_length
+from tilefarm.solve.moments import Moments, squared_length
+from tilefarm.solve.statistics import comparison
 from tilefarm.solve.tasks import Derivatives, LayerSums, PieceSums
 from tilefarm.spec.networks import channels_of
 

@@ -87,8 +87,9 @@ class Color(Section):
         return {}
 
 
-def _from_short_form(value: Any) -> Any:
+def from_short_form(value: Any) -> Any:
+    """The section that a mode alone stands for; anything else as it is."""
     return {"mode": value} if isinstance(value, str) else value
 
 
-ColorChoice = Annotated[Color, BeforeValidator(_from_short_form)]
+ColorChoice = Annotated[Color, BeforeValidator(from_short_form)]

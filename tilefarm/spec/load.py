@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,17 @@ from tilefarm.errors import JobError
 from tilefarm.spec.bounds import outputs_outside
 from tilefarm.spec.model import Job
 from tilefarm.spec.overrides import Override, apply, parse_override
+from tilefarm.spec.presets import PRESETS
 from tilefarm.spec.problems import dotted, sentence
 from tilefarm.spec.values import NAME_RULE, is_name
 from tilefarm.spec.yaml_source import Document, Location, parse, read_job_text
 
 
-def load_job(path: Path, overrides: Sequence[str] = ()) -> Job:
+def load_job(path: Path, overrides: Sequence[str] = (), *, kept: bool = False) -> Job:
     """Reads and checks a job file; each of `overrides` is a text `key.path=value`.
+
+    `kept`: the file is that of a run folder, perhaps of an earlier version, and may hold keys that change
+    nothing.
 
     Relative paths, also those in overrides, start at the job file's folder. The inputs are checked to be
     files, but not decoded. Raises JobError with every mistake that was found, each with its line or its
@@ -29,7 +33,7 @@ def load_job(path: Path, overrides: Sequence[str] = ()) -> Job:
     if "matrix" in document.data:
         problems.append(f"{path} has a matrix, and this takes a job of one run; leave the matrix out")
         del document.data["matrix"]
-    return checked_job(document, parsed, problems, path)
+    return checked_job(document, parsed, problems, path, kept=kept)
 
 
 def read_document(
@@ -49,13 +53,21 @@ def read_document(
     return document, parsed, problems + apply(document.data, parsed)
 
 
-def checked_job(document: Document, parsed: Sequence[Override], problems: Sequence[str], path: Path) -> Job:
+def checked_job(
+    document: Document,
+    parsed: Sequence[Override],
+    problems: Sequence[str],
+    path: Path,
+    *,
+    kept: bool = False,
+) -> Job:
     """The job that the document holds. Raises JobError with these problems and all that are found."""
     problems = [*problems, *default_name(document.data, path), *_outside(document, parsed, path)]
+    context = {"folder": path.absolute().parent, "kept": kept}
     try:
-        job = Job.model_validate(document.data, context={"folder": path.absolute().parent})
+        job = Job.model_validate(document.data, context=context)
     except ValidationError as error:
-        problems += _validation_problems(error, document, parsed, path)
+        problems += _validation_problems(error, document, parsed, path, _of_preset(error, document, context))
         raise JobError(list(dict.fromkeys(problems))) from None
     if problems:
         raise JobError(list(dict.fromkeys(problems)))
@@ -91,8 +103,25 @@ def default_name(data: dict[str, Any], path: Path) -> list[str]:
     return [f"{path}: the job is named after its file, but name {NAME_RULE}, got {path.stem!r}; add a name"]
 
 
+def _of_preset(error: ValidationError, document: Document, context: dict[str, Any]) -> set[Location]:
+    """The places of mistakes that are gone without the preset: the job does not go with what that sets."""
+    if document.data.get("preset") not in list(PRESETS):  # a list's `in` takes what has no hash, too
+        return set()
+    rest = {key: value for key, value in document.data.items() if key != "preset"}
+    found = {(details["loc"], details["msg"]) for details in error.errors() if details["loc"] != ("preset",)}
+    try:
+        Job.model_validate(rest, context=context)
+    except ValidationError as other:
+        found -= {(details["loc"], details["msg"]) for details in other.errors()}
+    return {location for location, _ in found}
+
+
 def _validation_problems(
-    error: ValidationError, document: Document, overrides: Sequence[Override], path: Path
+    error: ValidationError,
+    document: Document,
+    overrides: Sequence[Override],
+    path: Path,
+    of_preset: Collection[Location],
 ) -> list[str]:
     """Sentences in the order of their lines, those of overrides last."""
     placed: list[tuple[float, str]] = []
@@ -101,7 +130,8 @@ def _validation_problems(
         if _starts_with_any(location, document.unreadable) or _is_echo(details):
             continue
         line, place = _place(location, document, overrides, path)
-        placed.append((line, f"{place}: {sentence(details, location)}"))
+        cause = f" (preset: {document.data.get('preset')} sets the other key)" * (details["loc"] in of_preset)
+        placed.append((line, f"{place}: {sentence(details, location)}{cause}"))
     placed.sort(key=lambda item: item[0])
     return [text for _, text in placed]
 

@@ -59,17 +59,19 @@ class Animation(Section):
         return ANIMATION_FORMATS[self.path.suffix.lower()]
 
 
-def _short_snapshots(value: Any) -> Any:
+def short_snapshots(value: Any) -> Any:
+    """The section that a number of steps stands for; anything else as it is."""
     return {"every": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _short_animation(value: Any) -> Any:
+def short_animation(value: Any) -> Any:
+    """The section that a path stands for; anything else as it is."""
     return {"path": value} if isinstance(value, str | Path) else value
 
 
-SnapshotsKey = Annotated[Snapshots, BeforeValidator(_short_snapshots)]
+SnapshotsKey = Annotated[Snapshots, BeforeValidator(short_snapshots)]
 """The section, or for short the number of steps."""
-AnimationKey = Annotated[Animation | None, BeforeValidator(_short_animation)]
+AnimationKey = Annotated[Animation | None, BeforeValidator(short_animation)]
 """The section, or for short its path; None: no animation."""
 
 

@@ -11,7 +11,7 @@ from tilefarm.errors import JobError
 from tilefarm.spec.globs import expand, is_pattern
 from tilefarm.spec.overrides import Override, parse_override
 from tilefarm.spec.problems import dotted
-from tilefarm.spec.run_names import canonical
+from tilefarm.spec.run_names import Kind, canonical
 from tilefarm.spec.values import found
 from tilefarm.spec.yaml_source import Document, Location
 
@@ -33,9 +33,13 @@ class Axis:
     """Those that were expanded into values."""
 
     @property
-    def is_picture(self) -> bool:
-        """Whether its values are the names of picture files."""
-        return _is_picture(self.location)
+    def kind(self) -> Kind:
+        """What its values are."""
+        if _is_picture(self.location):
+            return "picture"
+        named = self.location in (("init",), ("network", "weights"))
+        masks = self.location[0] == "styles" and self.location[-1] in ("mask", "style_mask")
+        return "file" if named or masks else "value"
 
 
 def read_axes(document: Document, overrides: Sequence[Override], path: Path) -> tuple[list[Axis], list[str]]:

@@ -25,6 +25,7 @@ from tilefarm.spec.presets import PresetName
 from tilefarm.spec.rules import overwritten_inputs, unfollowable_gradients, unknown_layers
 from tilefarm.spec.section import Conflict, Section
 from tilefarm.spec.start import Init, useless_noise
+from tilefarm.spec.useless import useless_keys
 from tilefarm.spec.values import (
     USUAL_TILE,
     Batch,
@@ -189,7 +190,7 @@ class Job(Section):
     def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
         """Rules between sections."""
         yield from other_networks(given)
-        given = with_preset(given)
+        own, given = given, with_preset(given)
         if "style" in given and "styles" in given:
             yield Conflict(("style",), "cannot be given together with styles; keep only one of them")
         yield from unknown_layers(with_default_layers(given))
@@ -197,5 +198,6 @@ class Job(Section):
         yield from unfollowable_gradients(given)
         yield from useless_noise(given)
         yield from alpha_without_place(given)
+        yield from useless_keys(own, given)
         if folder is not None:
             yield from overwritten_inputs(given, folder)

@@ -9,6 +9,7 @@ from typing import Any
 from tilefarm.errors import JobError
 from tilefarm.spec.output import SIZE_KEYS
 from tilefarm.spec.problems import dotted
+from tilefarm.spec.short_forms import long_form
 from tilefarm.spec.yaml_source import Location, parse
 
 _ALTERNATIVES: tuple[tuple[Location, tuple[str, ...]], ...] = (
@@ -18,8 +19,8 @@ _ALTERNATIVES: tuple[tuple[Location, tuple[str, ...]], ...] = (
 """Keys of which a job has one: naming one on the command line takes the others out of the file."""
 
 
-_WHOLE_MAPPINGS = ("style_layers", "content_layers")
-"""Their defaults hold several entries, which one that is set alone would replace."""
+_WHOLE_MAPPINGS = {"style_layers": "layers", "content_layers": "layers", "style_statistics": "statistics"}
+"""What their defaults hold, which an entry that is set alone would replace."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,15 @@ def _write(data: dict[str, Any], override: Override) -> None:
         here = override.location[:depth]
         following = _child(place, part, here)
         if following is None:
-            if part in _WHOLE_MAPPINGS and isinstance(last, str):
-                whole = dotted((*here, part))
+            if isinstance(part, str) and part in _WHOLE_MAPPINGS and isinstance(last, str):
+                whole, others = dotted((*here, part)), _WHOLE_MAPPINGS[part]
                 raise ValueError(
-                    f"{whole} is not in the file, and its other layers would be lost; give all of them"
+                    f"{whole} is not in the file, and its other {others} would be lost; give all of them"
                 )
             following = {}
+            _assign(place, part, following, here)
+        elif (expanded := long_form((*here, part), following)) is not None:
+            following = expanded
             _assign(place, part, following, here)
         place = following
     _assign(place, last, override.value, override.location[:-1])

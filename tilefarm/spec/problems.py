@@ -17,6 +17,7 @@ _REQUIRED = {
     "styles": "name the painting's file, or several paintings under styles",
     "output": "give at least output.path, the file to write",
     "path": "name the file to write, for example picture.tif",
+    "animation.path": "name the film to write, for example picture.gif",
     "image": "name the painting's file",
     "width": "a print needs width and height, for example 40cm",
     "height": "a print needs width and height, for example 30cm",
@@ -40,7 +41,8 @@ def sentence(error: ErrorDetails, location: Location) -> str:
         return _unknown_key(error["loc"])
     if kind == "missing":
         name = "style" if location == ("styles",) else key
-        return f"{name} is missing; {_REQUIRED[str(error['loc'][-1])]}"
+        where = ".".join(str(part) for part in error["loc"][-2:])
+        return f"{name} is missing; {_REQUIRED.get(where) or _REQUIRED[str(error['loc'][-1])]}"
     if kind == "value_error":
         text = str(context["error"])
         return f"{key}{text}" if text.startswith(":") else f"{key} {text}"

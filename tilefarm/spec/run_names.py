@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -19,6 +19,10 @@ MOST_OF_NAME = 80
 _MOST_OF_TAIL = 60
 _MOST_OF_VALUE = 32
 _HASH_DIGITS = 6
+
+Kind = Literal["value", "file", "picture"]
+"""Of a value: a plain one, the path of a file (or a word in its place), or that of a content or style
+picture, whose file's name speaks for itself."""
 
 
 def canonical(value: Any) -> str:
@@ -31,37 +35,37 @@ def labels(keys: Sequence[str]) -> list[str]:
     return [_label(key, [other for other in keys if other != key]) for key in keys]
 
 
-def tail(chosen: Sequence[tuple[str, Any, bool]]) -> str:
+def tail(chosen: Sequence[tuple[str, Any, Kind]]) -> str:
     """What the values add to a name: `-starry_night-style_weight-0.5`.
 
-    `chosen` has per key its label, its value, and whether that names a picture, which speaks for itself.
-    Too long a text is cut and ends in six digits of a hash of the values.
+    `chosen` has per key its label, its value, and its kind. Too long a text is cut and ends in six digits
+    of a hash of the values.
     """
-    parts = [value_word(value, picture) for _, value, picture in chosen]
+    parts = [value_word(value, kind) for _, value, kind in chosen]
     words = [
-        part if picture else f"{label}-{part}"
-        for part, (label, _, picture) in zip(parts, chosen, strict=True)
+        part if kind == "picture" else f"{label}-{part}"
+        for part, (label, _, kind) in zip(parts, chosen, strict=True)
     ]
     text = "".join(f"-{word}" for word in words if word)
     return text if len(text) <= _MOST_OF_TAIL else hashed(text, chosen)
 
 
-def hashed(text: str, chosen: Sequence[tuple[str, Any, bool]]) -> str:
+def hashed(text: str, chosen: Sequence[tuple[str, Any, Kind]]) -> str:
     """A tail, cut where it is too long, that no other values have."""
     code = json.dumps([[label, canonical(value)] for label, value, _ in chosen])
     digits = hashlib.sha256(code.encode()).hexdigest()[:_HASH_DIGITS]
     return f"{text[: _MOST_OF_TAIL - _HASH_DIGITS - 1]}-{digits}"
 
 
-def value_word(value: Any, picture: bool) -> str:
-    """A value in the characters that names may have; a picture's is its file's stem."""
-    text = PurePath(value).stem if picture and isinstance(value, str) else _flat(value)
+def value_word(value: Any, kind: Kind) -> str:
+    """A value in the characters that names may have; a file's is its stem."""
+    text = PurePath(value).stem if kind != "value" and isinstance(value, str) else _flat(value)
     return re.sub(r"[^A-Za-z0-9.-]+", "_", _ascii(text)).strip("_")[:_MOST_OF_VALUE]
 
 
-def value_caption(value: Any, picture: bool) -> str:
-    """A value as people write it, on one line; a picture's is its file's name."""
-    if picture and isinstance(value, str):
+def value_caption(value: Any, kind: Kind = "value") -> str:
+    """A value as people write it, on one line; a file's is its name without folders."""
+    if kind != "value" and isinstance(value, str):
         return PurePath(value).name
     return value if isinstance(value, str) else _one_line(value)
 

@@ -31,6 +31,9 @@ class Conflict:
     """The key to blame, relative to the section."""
     sentence: str
     """What follows the key's name: "cannot be given together with ..."."""
+    harmless: bool = False
+    """Whether the key only changes nothing. The job of a run folder, which an earlier version may have let
+    through, is then read all the same."""
 
 
 class Section(BaseModel):
@@ -58,7 +61,12 @@ class Section(BaseModel):
     ) -> Section:
         if not isinstance(value, Mapping):
             return handler(value)
-        found = [_details(conflict, value) for conflict in cls.conflicts(value, job_folder(info))]
+        kept = bool(info.context and info.context.get("kept"))
+        found = [
+            _details(conflict, value)
+            for conflict in cls.conflicts(value, job_folder(info))
+            if not (kept and conflict.harmless)
+        ]
         try:
             section = handler(cls.prepared(value))
         except ValidationError as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tilefarm.errors import JobError
-from tilefarm.spec.paths import OUTPUT_FORMATS
+from tilefarm.spec.paths import OUTPUT_FORMATS, same_file
 from tilefarm.spec.yaml_writer import write_yaml
 
 
@@ -27,6 +28,30 @@ def starter_job(content: Path, style: Path, output: Path, folder: Path) -> str:
         output=_scalar(str(output.absolute()) if inside.startswith("..") else inside),
         bit_depth=16 if kind == "tiff" else 8,
     )
+
+
+def check_new_job(job_file: Path, output: Path, inputs: Sequence[Path], force: bool) -> None:
+    """Raises JobError where the job file or its picture would replace what is there.
+
+    `force` lets them replace files, but never one of the `inputs`, or each other.
+    """
+    problems = list(_replaced(job_file, output, inputs, force))
+    if problems:
+        raise JobError(problems)
+
+
+def _replaced(job_file: Path, output: Path, inputs: Sequence[Path], force: bool) -> Iterator[str]:
+    if same_file(job_file.absolute(), output.absolute()):
+        yield f"--job and --output name the same file, {output}; choose another one for one of them"
+        return
+    for option, path, what in (
+        ("--job", job_file, "replace it with --force"),
+        ("--output", output, "let the job replace it with --force"),
+    ):
+        if read := [one for one in inputs if same_file(one.absolute(), path.absolute())]:
+            yield f"{option} would overwrite {read[0]}, which the job reads; choose another file"
+        elif path.exists() and not force:
+            yield f"{path} exists already; choose another {option}, or {what}"
 
 
 def _relative(path: Path, folder: Path) -> str:

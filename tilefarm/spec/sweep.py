@@ -119,7 +119,7 @@ def _tails(axes: Sequence[Axis], runs: Sequence[tuple[int, ...]], base: Any) -> 
     seen: set[str] = set()
     for picks in runs:
         chosen = [
-            (label, axis.values[pick], axis.is_picture)
+            (label, axis.values[pick], axis.kind)
             for label, axis, pick in zip(names, axes, picks, strict=True)
         ]
         ending = tail(chosen)
@@ -183,4 +183,4 @@ def _collisions(jobs: Sequence[Job], axes: Sequence[Axis], path: Path) -> Iterat
 
 def _shown(axes: Sequence[Axis]) -> Iterator[Varied]:
     for label, axis in zip(labels([axis.key for axis in axes]), axes, strict=True):
-        yield Varied(label, tuple(value_caption(value, axis.is_picture) for value in axis.values))
+        yield Varied(label, tuple(value_caption(value, axis.kind) for value in axis.values))
