@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,15 @@ from PIL import Image
 
 import tilefarm
 import tilefarm.driver
-from tests.moments import gram_sums
+from tests.echo import EchoExecutor
 from tests.program import Answer, Command, program
 from tilefarm.driver import Outcome
 from tilefarm.errors import ClusterError, IncompleteError, ResourceError, StoppedError, TileFailedError
 from tilefarm.execute.open import ExecutorChoice
-from tilefarm.execute.protocol import Batch, BatchDone, WorkerInfo
 from tilefarm.rundir.layout import RunDir, RunLock
 from tilefarm.rundir.state import RunState
 from tilefarm.rundir.summary import summarize, write_summary
-from tilefarm.solve.contract import Losses, Weights
-from tilefarm.solve.tasks import Measurement, TileSolution
+from tilefarm.solve.contract import Weights
 from tilefarm.spec.load import load_job
 
 LARGE = ("--set", "output.width=6000", "--set", "method=feathered")
@@ -281,37 +279,6 @@ def test_the_run_folder_can_be_elsewhere(
 
 
 # a whole run, with a worker that changes nothing
-
-
-class EchoExecutor:
-    """Returns every tile unchanged and every statistic as zero."""
-
-    workers = (WorkerInfo("cpu", "test", None, 1, "float32", os.getpid(), "here", "1", 2**33, 2**34),)
-
-    def solve(
-        self, settings: Any, targets: Any, batches: Iterable[Batch], report: Any
-    ) -> Iterator[BatchDone]:
-        losses = Losses(1.0, 1.0, 0.0, 0.0)
-        for batch in batches:
-            solutions = (
-                TileSolution(task.index, task.image, losses, losses, task.iterations, 0, 0.0)
-                for task in batch.tasks
-            )
-            yield BatchDone(batch.index, tuple(solutions), 1)
-
-    def measure(self, settings: Any, tasks: Iterable[Any]) -> Iterator[Measurement]:
-        for task in tasks:
-            layers = settings.style_layers if task.kind == "style" else settings.content_layers
-            names = [name for name, _ in layers]
-            styles = gram_sums({name: np.zeros((1, 1)) for name in names if task.kind == "style"})
-            squares = dict.fromkeys(names if task.kind == "content" else [], 0.0)
-            yield Measurement(task.index, dict.fromkeys(names, 1), styles, squares, 0.0)
-
-    def peak_rss(self) -> tuple[int, ...]:
-        return (5,)
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture

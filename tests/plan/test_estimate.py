@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 import tilefarm.driver
-from tests.moments import gram_sums
+from tests.echo import EchoExecutor
 from tilefarm.driver import render
 from tilefarm.events import Event, TileFinished
 from tilefarm.execute.open import ExecutorChoice
-from tilefarm.execute.protocol import Batch, BatchDone, WorkerInfo
 from tilefarm.geometry import Size
 from tilefarm.plan.build import build_plan
 from tilefarm.plan.estimate import (
@@ -35,9 +34,8 @@ from tilefarm.plan.estimate import (
 )
 from tilefarm.plan.layers import deepest_of
 from tilefarm.rundir.layout import RunDir
-from tilefarm.solve.contract import Losses, Weights
+from tilefarm.solve.contract import Weights
 from tilefarm.solve.network import FeatureNetwork
-from tilefarm.solve.tasks import Measurement, TileSolution
 from tilefarm.solve.weights import make_weights
 from tilefarm.spec.model import Job, Style
 from tilefarm.spec.networks import convolutions
@@ -225,36 +223,6 @@ def test_print_scale_in_numbers(make_job: MakeJob) -> None:
     assert required.disk_bytes < 6 * 2**30, "a 27 megapixel print must fit on a modest disk"
 
 
-class EchoExecutor:
-    """Returns every tile unchanged and every statistic as zero."""
-
-    workers = (WorkerInfo("cpu", "test", None, 1, "float32", os.getpid(), "here", "1", 2**33, 2**34),)
-
-    def solve(
-        self, settings: Any, targets: Any, batches: Iterable[Batch], report: Any
-    ) -> Iterator[BatchDone]:
-        losses = Losses(1.0, 1.0, 0.0, 0.0)
-        for batch in batches:
-            solutions = (
-                TileSolution(task.index, task.image, losses, losses, task.iterations, 0, 0.0)
-                for task in batch.tasks
-            )
-            yield BatchDone(batch.index, tuple(solutions), 1)
-
-    def measure(self, settings: Any, tasks: Iterable[Any]) -> Iterator[Measurement]:
-        for task in tasks:
-            style = gram_sums({name: np.zeros((1, 1)) for name, _ in settings.style_layers})
-            content = {name: 0.0 for name, _ in settings.content_layers}
-            style, content = (style, {}) if task.kind == "style" else ({}, content)
-            yield Measurement(task.index, dict.fromkeys((*style, *content), 1), style, content, 0.0)
-
-    def peak_rss(self) -> tuple[int, ...]:
-        return ()
-
-    def close(self) -> None:
-        pass
-
-
 def echo(*_: object) -> Any:
     return EchoExecutor()
 
@@ -368,5 +336,14 @@ def test_what_a_driver_left_that_was_killed_in_mid_write_is_removed(
     monkeypatch.setattr(tilefarm.driver, "load_weights", lambda *_: Weights({}, "caffe", "none"))
     render(job, run, ExecutorChoice("local"), lambda event: None, echo)
     kept = {"canvas-0.f32", "targets-0.npz", "levels", "lock"}
-    kept |= {"job.yaml", "plan.json", "journal.jsonl", "events.jsonl", "run.json", "losses.png", "losses.csv"}
+    kept |= {
+        "job.yaml",
+        "inputs.json",
+        "plan.json",
+        "journal.jsonl",
+        "events.jsonl",
+        "run.json",
+        "losses.png",
+        "losses.csv",
+    }
     assert {path.name for path in run.root.iterdir()} == kept
