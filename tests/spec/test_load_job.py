@@ -255,7 +255,7 @@ def test_mistakes_of_the_text_are_told_beside_those_of_the_values(folder: Path) 
             "on: 1",
             "'on' is not a key of a job; its keys are name, content, styles, output, "
             "method, preset, network, objective, pyramid, tiles, optimizer, init, init_noise, seed, "
-            "color, compute, snapshots, animation, style",
+            "color, alpha, compute, snapshots, animation, style",
         ),
         ("? {a: 1}\n: 1", "a key must be a word, got a list or a mapping"),
     ],
