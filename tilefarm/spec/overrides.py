@@ -34,8 +34,8 @@ class Override:
 
     @property
     def source(self) -> str:
-        """How a message names it."""
-        return f"--set {self.text}"
+        """How a message names it: on one line, whatever the shell let through."""
+        return f"--set {' '.join(self.text.split())}"
 
 
 def parse_override(text: str) -> Override:
