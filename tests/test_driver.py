@@ -20,7 +20,7 @@ from PIL import Image
 from tests import standins
 from tests.standins import Mixer, opener
 from tilefarm.driver import Outcome, render, run_folder
-from tilefarm.errors import JobError, TilefarmError
+from tilefarm.errors import JobError
 from tilefarm.events import Event, PiecesProgress, RunFinished, RunStarted, TileFinished
 from tilefarm.execute.open import ExecutorChoice
 from tilefarm.execute.protocol import Executor
@@ -396,28 +396,6 @@ def test_the_thinnest_pictures_with_real_features(
 
 
 # ---- what goes wrong ----------------------------------------------------------------------------------
-
-
-def test_a_tile_that_is_not_finite_fails_the_run(make_job: MakeJob) -> None:
-    class Broken(Mixer):
-        def solve(self, settings, targets, batch):  # type: ignore[no-untyped-def]
-            solutions = super().solve(settings, targets, batch)
-            if self.solved == 5:
-                solutions[0].image[0, 0, 0] = np.inf
-            return solutions
-
-    job = load_job(make_job(grain(100, 75)))
-    run = run_folder(job, job.content.parent / "runs")
-    with pytest.raises(TilefarmError, match="tile 3 came back with values that are not finite"):
-        render(job, run, LOCAL, lambda event: None, opener(Broken()))
-    record = json.loads(run.summary.read_text())
-    assert record["status"] == "failed"
-    assert "tile 3" in record["message"]
-    assert not job.output.path.exists()
-    # nothing of the bad tile was kept
-    worker = Mixer()
-    render(job, run, LOCAL, lambda event: None, opener(worker))
-    assert worker.solved == 1 + 2 * 20 - 4
 
 
 def test_the_executor_is_closed_whatever_happens(make_job: MakeJob) -> None:
