@@ -168,7 +168,7 @@ class _Submission:
                 raise DetachedError(_left_alone(run), error.exit_code - 128) from error
             raise
         if not done:
-            self._say(f"{holder} is gone before the end: taking over")
+            self._say(f"{holder} has let go of it: taking over")
         return done
 
     def _finish(self, group: Group, records: list[dict[str, Any]]) -> None:
