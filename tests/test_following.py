@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from tests.faulty import JOBS, drive, shortened, write_job
 from tilefarm import driver, follow, submission
 from tilefarm.batch import Entry, Group
+from tilefarm.commands.common import told
 from tilefarm.errors import RunBusyError, StoppedError, TilefarmError
 from tilefarm.events import Event, LevelBegan, Noted, RunStarted
 from tilefarm.execute.open import ExecutorChoice
@@ -113,7 +115,7 @@ def test_nothing_is_told_before_the_driver_says_what_it_does(
         lock.close()
         driven(monkeypatch, lambda: log.write(BEGAN), lambda: None)
         assert followed(run)[1] == []
-        driven(monkeypatch, lambda: [log.write(each) for each in (STARTED, BEGAN)] and None, lambda: None)
+        driven(monkeypatch, lambda: log.write(STARTED), lambda: log.write(BEGAN), lambda: None)
         assert followed(run)[1] == [STARTED, BEGAN]
 
 
@@ -244,3 +246,10 @@ def test_a_full_disk_has_its_exit_code_in_the_outcome_too(
     outcome = json.loads(found.read_text())
     assert (outcome["status"], outcome["exit_code"]) == ("failed", 5)
     assert end.value.exit_code == 5
+
+
+def test_a_full_disk_under_any_command_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as end, told():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "losses.csv")
+    assert end.value.exit_code == 5
+    assert capsys.readouterr().err.startswith("error: the disk became full while losses.csv was written")
