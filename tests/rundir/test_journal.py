@@ -30,6 +30,7 @@ from tilefarm.rundir.journal import (
     Started,
     TileDone,
     read_journal,
+    read_started,
 )
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.mend import mend_journal
@@ -250,6 +251,21 @@ def test_one_flipped_bit_costs_nothing(tmp_path: Path, line: Make) -> None:
         assert run.journal.read_bytes() == whole
         assert run.damaged_journal(1).read_bytes() == data
         run.damaged_journal(1).unlink()
+
+
+def test_the_first_line_alone_is_read_with_its_sum_or_as_the_version_before_wrote_it(
+    tmp_path: Path, line: Make
+) -> None:
+    path, started = tmp_path / "journal.jsonl", line(Started)
+    assert read_started(path) is None
+    write(path, started, line(LevelStarted, level=0))
+    assert read_started(path) == started
+    data = bytearray(path.read_bytes())
+    data[9] ^= 1
+    path.write_bytes(data)
+    assert read_started(path) is None
+    path.write_text(started.model_dump_json() + "\n")
+    assert read_started(path) == started
 
 
 def test_a_flipped_bit_in_each_of_several_lines_costs_nothing(tmp_path: Path, line: Make) -> None:
