@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.analytic import Analytic
+from tests.pieces import PieceMixer
 from tests.remembering import Remembering
 from tests.standins import Mixer, opener
 from tilefarm import driver, faults
@@ -68,19 +68,11 @@ def write_job(folder: Path, kind: str) -> Path:
     return path
 
 
-class AnalyticAdam(Analytic, Remembering):
-    """For levels in pieces and whole ones."""
-
-
 def worker_for(kind: str, log: Path | None = None) -> Mixer:
     """The stand-in that the job's method needs."""
-    kinds: dict[str, Callable[..., Mixer]] = {
-        "means": Remembering,
-        "exact": Analytic,
-        "exact cg": Analytic,
-        "exact adam": AnalyticAdam,
-    }
-    return kinds.get(kind, Mixer)(log=log)
+    if kind.startswith("exact"):
+        return PieceMixer(log=log)
+    return Remembering(log) if kind == "means" else Mixer(log=log)
 
 
 def drive(path: Path, kind: str, events: list[Event] | None = None) -> RunDir:

@@ -29,7 +29,7 @@ LEFT_AT = [
     ("exact adam", "exact: state replaced:5"),
     ("exact cg", "exported: line written"),
 ]
-EXAMPLES = 10
+EXAMPLES = 6
 
 
 @pytest.fixture(scope="module", params=LEFT_AT, ids=lambda left: f"{left[0]}, {left[1]}")

@@ -36,7 +36,7 @@ class Undisturbed:
     """In the order in which they were reached."""
     solved: int
     in_flight: int
-    """Solves that a kill can cost at most: a batch, or an evaluation of all pieces."""
+    """Lines of the workers' log that a kill can cost at most: a batch, or both passes over all pieces."""
 
 
 def made(path: Path, run: RunDir) -> dict[str, bytes]:
@@ -61,7 +61,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Undisturb
             patch.setattr(faults, "reached", points.append)
             run = drive(path, kind, events)
         pieces = max(event.pieces for event in events if isinstance(event, LevelBegan))
-        found[kind] = Undisturbed(made(path, run), points, solves(path), max(pieces, 2))
+        found[kind] = Undisturbed(made(path, run), points, solves(path), max(2 * pieces, 2))
     return found
 
 

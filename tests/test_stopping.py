@@ -240,6 +240,22 @@ def test_who_follows_a_driver_that_is_killed_takes_over(bench: Bench, undisturbe
     assert bench.record["status"] == "done"
 
 
+def test_of_two_who_follow_a_driver_that_is_killed_one_takes_over(bench: Bench, undisturbed: bytes) -> None:
+    driver = bench.held()
+    followers = [bench.start("submit", bench.folder / "job.yaml") for _ in range(2)]
+    for follower in followers:
+        assert follower.stderr is not None
+        assert "following it" in follower.stderr.readline()
+    driver.kill()
+    said = "".join(bench.ended(follower) for follower in followers)
+    assert "taking over" in said
+    assert bench.output == undisturbed
+    lines = [json.loads(line) for line in bench.run.journal.read_text().splitlines()]
+    done = [(line["level"], line["round"], line["tile"]) for line in lines if line["kind"] == "tile"]
+    assert len(done) == len({*done}), "no tile was done twice"
+    assert [line["kind"] for line in lines].count("exported") == 1
+
+
 def test_who_follows_to_the_end_ends_like_the_driver(bench: Bench, undisturbed: bytes) -> None:
     driver = bench.held()
     follower = bench.start("submit", bench.folder / "job.yaml")
@@ -250,6 +266,18 @@ def test_who_follows_to_the_end_ends_like_the_driver(bench: Bench, undisturbed: 
     told = bench.ended(follower)
     assert said.splitlines()[-1] == told.splitlines()[-1] == f"wrote {bench.folder / 'out.tif'} (100x75)"
     assert bench.output == undisturbed
+
+
+def test_who_follows_and_wants_another_file_gets_it(bench: Bench, undisturbed: bytes) -> None:
+    """The same pixels, so the same run; but where they are written to is the submitter's own wish."""
+    driver = bench.held()
+    follower = bench.start("submit", bench.folder / "job.yaml", "--set", "output.path=other.tif")
+    assert follower.stderr is not None
+    assert "following it" in follower.stderr.readline()
+    bench.release()
+    bench.ended(driver)
+    assert f"wrote {bench.folder / 'other.tif'} (100x75)" in bench.ended(follower)
+    assert bench.output == (bench.folder / "other.tif").read_bytes() == undisturbed
 
 
 def test_cancel_spares_a_process_that_merely_has_the_id(bench: Bench) -> None:

@@ -21,7 +21,7 @@ from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Executor
 from tilefarm.export import drop_means, export
 from tilefarm.failures import keeping_failures
-from tilefarm.files import write_text
+from tilefarm.files import telling_when_full, write_text
 from tilefarm.integrity import is_intact
 from tilefarm.level import LevelRun
 from tilefarm.making.finish import finish
@@ -124,7 +124,11 @@ class _Session:
         self._write_summary("running")
         exported = False
         try:
-            with Journal(self._run.journal) as journal, EventLog(self._run.events) as log:
+            with (
+                telling_when_full(),
+                Journal(self._run.journal) as journal,
+                EventLog(self._run.events) as log,
+            ):
 
                 def listen(event: Event) -> None:
                     log.write(event)

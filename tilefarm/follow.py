@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,8 +12,8 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from tilefarm.errors import StoppedError, TilefarmError
-from tilefarm.events import Event, Listener
+from tilefarm.errors import TilefarmError
+from tilefarm.events import Event, Listener, RunStarted
 from tilefarm.rundir.ending import exit_code_of
 from tilefarm.rundir.holder import read_holder
 from tilefarm.rundir.layout import RunDir, is_locked
@@ -20,14 +21,22 @@ from tilefarm.rundir.summary import read_summary
 
 POLL_SECONDS = 0.3
 _KINDS: dict[str, TypeAdapter[Any]] = {kind.__name__: TypeAdapter(kind) for kind in get_args(Event)}
-_BEGIN = "RunStarted"
+
+
+class EndedError(TilefarmError):
+    """The driver that was followed has ended before its run was done; the exit code is that driver's."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def follow(run: RunDir, listen: Listener) -> bool:
-    """Hand on what a run's driver tells until it ends; False where it was killed: the run can be taken over.
+    """Hand on what a run's driver tells until it ends; False where it ended without a word: it was killed.
 
-    What it has told since it began comes first. Raises the run's failure, StoppedError where it was stopped.
+    What it has told since it began comes first. Raises EndedError where it failed or was stopped.
     """
+    before = _record(run)
     reader = _EventReader(run.events, _beginning(run))
     for event in reader.since_the_beginning():
         listen(event)
@@ -37,10 +46,21 @@ def follow(run: RunDir, listen: Listener) -> bool:
         time.sleep(POLL_SECONDS)
     for event in reader.new():
         listen(event)
-    code = exit_code_of(run)
+    record = _record(run)
+    code = exit_code_of(record)
+    if code is None or record == before:  # the end that it speaks of is that of another driver, before
+        return False
     if code:
-        raise _ended(run, code)
-    return code == 0
+        said = record.get("message") or "no reason is on record"
+        raise EndedError(f"{run.root} {record.get('status')}: {said}", code)
+    return True
+
+
+def _record(run: RunDir) -> dict[str, Any]:
+    try:
+        return read_summary(run) or {}
+    except TilefarmError:  # damaged: its driver writes it anew
+        return {}
 
 
 def _beginning(run: RunDir) -> float:
@@ -52,29 +72,23 @@ def _beginning(run: RunDir) -> float:
         return 0.0
 
 
-def _ended(run: RunDir, code: int) -> TilefarmError:
-    record = read_summary(run) or {}
-    message = f"{run.root} {record.get('status')}: {record.get('message') or 'no reason is on record'}"
-    if code > 128:
-        return StoppedError(message, code - 128)
-    error = TilefarmError(message)
-    error.exit_code = code
-    return error
-
-
 class _EventReader:
-    """Whole lines of an event log that grows; those of other versions are passed over."""
+    """Whole lines of an event log that grows; those of other versions are passed over.
+
+    Nothing is handed on before the driver's first event, which says how large the run is.
+    """
 
     def __init__(self, path: Path, begin: float) -> None:
         self._path = path
         self._begin = begin
         self._position = 0
+        self._began = False
 
     def since_the_beginning(self) -> Iterator[Event]:
         """What the last driver has told so far."""
         told: list[Event] = []
         for event in self.new():
-            if type(event).__name__ == _BEGIN:
+            if isinstance(event, RunStarted):
                 told = []
             told.append(event)
         yield from told
@@ -83,13 +97,16 @@ class _EventReader:
         """What was added since the last look."""
         try:
             with self._path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < self._position:  # of a run that began anew
+                    self._position = 0
                 file.seek(self._position)
                 for line in file:
                     if not line.endswith(b"\n"):
                         return  # it is being written
                     self._position += len(line)
                     event = _decoded(line, self._begin)
-                    if event is not None:
+                    self._began = self._began or isinstance(event, RunStarted)
+                    if event is not None and self._began:
                         yield event
         except FileNotFoundError:
             return

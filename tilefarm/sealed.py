@@ -14,6 +14,8 @@ _JSON_SEAL = b',"sum":"????????"}'
 _MARKS = [place for place, mark in enumerate(_JSON_SEAL) if mark != ord("?")]
 _FEWEST_MARKS = 6
 """Of the ten around the digits: what has so many is a seal, damaged or not. No record ends so without one."""
+_LONGEST_TURNED_BACK = 4096
+"""Bytes. Every bit is tried; a line of a journal has some hundred bytes."""
 _TEXT_SEAL = re.compile(rb"# sum ([0-9a-f]{8})\n\Z")
 _FILE_SEAL = len("sum 01234567")
 _END_OF_JPEG = b"\xff\xd9"
@@ -37,6 +39,30 @@ def opened_json(data: bytes) -> tuple[bytes, bool]:
     if seal != _JSON_SEAL.replace(b"????????", _sum(body).encode()):
         raise DamagedError("the sum does not fit")
     return body + b"}", True
+
+
+def turned_back(lines: bytes) -> bytes | None:
+    """Sealed JSON objects, one a line, of which a single bit has flipped, as they were.
+
+    None where more is wrong, where a line has no sum, or where two ways of turning back would fit.
+    """
+    if len(lines) > _LONGEST_TURNED_BACK:
+        return None
+    found = []
+    for place in range(len(lines)):
+        for bit in range(8):
+            candidate = bytearray(lines)
+            candidate[place] ^= 1 << bit
+            if all(_has_its_sum(line) for line in bytes(candidate).split(b"\n")):
+                found.append(bytes(candidate))
+    return found[0] if len(found) == 1 else None
+
+
+def _has_its_sum(data: bytes) -> bool:
+    try:
+        return opened_json(data)[1]
+    except DamagedError:
+        return False
 
 
 def sealed_text(text: str) -> str:

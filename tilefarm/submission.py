@@ -70,18 +70,20 @@ class _Submission:
         self._tell = tell
         self._manner = manner
         self._console = Console(stderr=True)
+        self._stopped = False
         self.codes: list[int] = []
         self.records: list[dict[str, Any]] = []
 
     @property
     def stopped(self) -> bool:
         """Whether a signal came."""
-        return bool(self.codes) and self.codes[-1] > 128
+        return self._stopped
 
     def failed(self, error: TilefarmError) -> None:
         """Tell of a failure and keep its code."""
         self._tell(error)
         self.codes.append(error.exit_code)
+        self._stopped = self._stopped or isinstance(error, StoppedError)
 
     def submit(self, path: Path, load: Load) -> None:
         """Whatever one argument stands for."""
@@ -131,10 +133,11 @@ class _Submission:
         return {"job": str(entry.source), "run": str(entry.run.root), **_outcome(entry.run)}
 
     def _until_done(self, entry: Entry, crew: Crew | None) -> None:
-        """Render a run, or follow who does."""
+        """Render a run, or follow who does: then what that one has left undone, such as another output."""
         from tilefarm.driver import render  # libvips and more, which other commands need not wait for
 
         shared: dict[str, Any] = {} if crew is None else {"crew": crew}
+        followed = False
         while True:
             try:
                 with ConsoleReport(self._console) as report:
@@ -142,15 +145,14 @@ class _Submission:
             except RunBusyError:
                 if not self._manner.attach:
                     raise
-                if self._follow(entry):
-                    return
+                followed = self._follow(entry)
             else:
-                if outcome.already_done:
+                if outcome.already_done and not followed:
                     self._say(f"done already: {outcome.output}")
                 return
 
     def _follow(self, entry: Entry) -> bool:
-        """Show what another process does until it ends; False where it is to be taken over."""
+        """Show what another process does; whether that came to the end of the run."""
         from tilefarm.follow import follow
 
         run, holder = entry.run, read_holder(entry.run.lock) or "another process"
@@ -166,7 +168,7 @@ class _Submission:
                 raise DetachedError(_left_alone(run), error.exit_code - 128) from error
             raise
         if not done:
-            self._say(f"{holder} is gone before the end: taking over")
+            self._say(f"{holder} has let go of it: taking over")
         return done
 
     def _finish(self, group: Group, records: list[dict[str, Any]]) -> None:
@@ -216,8 +218,10 @@ def _resuming(run: RunDir) -> str:
 
 def _last_words(run: RunDir, stop: StoppedError) -> str:
     """Of a run whose driver has no time to end in order."""
-    with suppress(TilefarmError, OSError):
-        mark_ended(run, "interrupted", str(stop), stop.exit_code)
+    holder = read_holder(run.lock)
+    if holder is not None and holder.is_this_process:  # else it is another one's to speak of
+        with suppress(TilefarmError, OSError):
+            mark_ended(run, "interrupted", str(stop), stop.exit_code)
     return _resuming(run)
 
 

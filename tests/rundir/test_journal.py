@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from tilefarm.rundir.journal import (
     Started,
     TileDone,
     read_journal,
+    read_started,
 )
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.mend import mend_journal
@@ -219,7 +221,7 @@ def test_a_damaged_journal_is_kept_and_cut_off_before_the_damage(tmp_path: Path,
     for number, left in ((1, 3), (2, 1)):
         data = bytearray(run.journal.read_bytes())
         at = data.index(b'"tile":%d' % (left - 1)) if left > 1 else data.index(b'"tile"')
-        data[at] ^= 4
+        data[at] ^= 5  # two bits
         run.journal.write_bytes(data)
         note = mend_journal(run)
         assert note is not None
@@ -228,6 +230,57 @@ def test_a_damaged_journal_is_kept_and_cut_off_before_the_damage(tmp_path: Path,
         assert run.damaged_journal(number).read_bytes() == data
         assert list(read_journal(run.journal)) == lines[:left]
         assert mend_journal(run) is None
+
+
+def test_one_flipped_bit_costs_nothing(tmp_path: Path, line: Make) -> None:
+    """Anywhere, the ends of lines included: a line that is cut in two, or two that are joined."""
+    run = RunDir(tmp_path)
+    write(run.journal, line(Started), line(TileDone, level=0, round=0, tile=0), line(Exported, path="J*.tif"))
+    whole = run.journal.read_bytes()
+    places = random.Random(7).sample(range(len(whole) - 1), 40)
+    split = [(place, bit) for place in range(len(whole)) for bit in range(8) if whole[place] ^ 1 << bit == 10]
+    assert split, "a byte that one bit makes the end of a line"
+    ends = [(place, bit) for place in (whole.index(b"\n"), whole.index(b"\n") + 1) for bit in range(8)]
+    for place, bit in [*((place, place % 8) for place in places), *ends, *split[:3]]:
+        data = bytearray(whole)
+        data[place] ^= 1 << bit
+        run.journal.write_bytes(data)
+        note = mend_journal(run)
+        assert note is not None, (place, bit)
+        assert "nothing is lost" in note, (place, bit, note)
+        assert run.journal.read_bytes() == whole
+        assert run.damaged_journal(1).read_bytes() == data
+        run.damaged_journal(1).unlink()
+
+
+def test_the_first_line_alone_is_read_with_its_sum_or_as_the_version_before_wrote_it(
+    tmp_path: Path, line: Make
+) -> None:
+    path, started = tmp_path / "journal.jsonl", line(Started)
+    assert read_started(path) is None
+    write(path, started, line(LevelStarted, level=0))
+    assert read_started(path) == started
+    data = bytearray(path.read_bytes())
+    data[9] ^= 1
+    path.write_bytes(data)
+    assert read_started(path) is None
+    path.write_text(started.model_dump_json() + "\n")
+    assert read_started(path) == started
+
+
+def test_a_flipped_bit_in_each_of_several_lines_costs_nothing(tmp_path: Path, line: Make) -> None:
+    run = RunDir(tmp_path)
+    write(run.journal, line(Started), *(line(TileDone, level=0, round=0, tile=tile) for tile in range(4)))
+    whole = run.journal.read_bytes()
+    data = bytearray(whole)
+    starts = [0, *(place + 1 for place, byte in enumerate(whole[:-1]) if byte == ord("\n"))]
+    for start in starts[::2]:
+        data[start + 9] ^= 1
+    run.journal.write_bytes(data)
+    note = mend_journal(run)
+    assert note is not None
+    assert note.startswith(f"a bit had flipped in line 1, 3, 5 of {run.journal}")
+    assert run.journal.read_bytes() == whole
 
 
 def test_a_line_is_durable_before_append_returns(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import signal
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -108,3 +110,24 @@ def test_looking_does_not_take_the_lock(tmp_path: Path) -> None:
     with RunLock(run):
         assert is_locked(run)
         assert is_locked(run)
+
+
+def test_a_folder_that_is_moved_aside_before_it_is_locked_is_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `submit --fresh` does: a lock on the old folder would let two drivers into the new one."""
+    run = RunDir(tmp_path / "job")
+    run.root.mkdir()
+    flock = fcntl.flock
+
+    def slow(file: TextIO, how: int) -> None:
+        if not (tmp_path / "job.old-1").exists():
+            run.root.rename(tmp_path / "job.old-1")
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    with RunLock(run):
+        assert is_locked(run)
+        assert not is_locked(RunDir(tmp_path / "job.old-1"))
+        with pytest.raises(JobError):
+            RunLock(run)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from tilefarm.errors import JobError, StoppedError, TilefarmError
+from tilefarm.files import telling_when_full
 
 
 class ExecutorKind(str, Enum):
@@ -40,9 +41,10 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on s
 
 @contextmanager
 def told() -> Iterator[None]:
-    """A user's mistake becomes its sentences and its exit code."""
+    """A user's mistake, or a full disk, becomes its sentences and its exit code."""
     try:
-        yield
+        with telling_when_full():
+            yield
     except TilefarmError as error:
         tell(error)
         raise typer.Exit(error.exit_code) from None

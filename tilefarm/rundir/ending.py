@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tilefarm.errors import JobError
 from tilefarm.files import sync_folder
 from tilefarm.rundir.layout import RunDir, RunLock
@@ -23,13 +26,9 @@ def mark_ended(run: RunDir, status: str, message: str, exit_code: int) -> bool:
     return True
 
 
-def exit_code_of(run: RunDir) -> int | None:
-    """The exit code that the last driver ended with; None where it was killed before it could say so.
-
-    Raises TilefarmError where run.json is damaged.
-    """
-    record = read_summary(run)
-    if record is None or record["status"] == "running":
+def exit_code_of(record: Mapping[str, Any]) -> int | None:
+    """The exit code that the driver ended with whose run.json this is; None where it does not say so."""
+    if record.get("status", "running") == "running":
         return None
     code = record.get("exit_code")
     if isinstance(code, int):

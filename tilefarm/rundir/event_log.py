@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
+        self._torn = _ends_torn(path)
         self._offset = time.time() - time.monotonic()  # of this moment: the clock may be set at any later one
         self._last: dict[str, float] = {}
 
@@ -38,8 +40,11 @@ class EventLog:
             "time": round(time.monotonic() + self._offset, 3),
             **dataclasses.asdict(event),
         }
+        data = (json.dumps(record, separators=(",", ":")) + "\n").encode()
+        if self._torn:
+            data = b"\n" + data
         with suppress(OSError):
-            self._file.write((json.dumps(record, separators=(",", ":")) + "\n").encode())
+            self._torn = self._file.write(data) != len(data)
 
     def close(self) -> None:
         """Close the file."""
@@ -50,3 +55,12 @@ class EventLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _ends_torn(path: Path) -> bool:
+    """Whether the last record was cut off, by a kill or a full disk: the next one needs a line of its own."""
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"

@@ -35,6 +35,13 @@ class Holder(BaseModel):
         pid = os.getpid()
         return cls(process=pid, started=_start_of(pid) or "", host=platform.node(), since=now)
 
+    @property
+    def is_this_process(self) -> bool:
+        """Whether this very process wrote it, now or for a lock that it has given back."""
+        return (self.process, self.host) == (os.getpid(), platform.node()) and self.started == (
+            _start_of(self.process) or ""
+        )
+
     def __str__(self) -> str:
         return f"process {self.process} on {self.host} since {self.since}"
 

@@ -179,8 +179,9 @@ def read_started(path: Path) -> Started | None:
     """The choices that a run was started with; None where it was not, or where they cannot be read."""
     try:
         with path.open("rb") as file:
-            line = _ADAPTER.validate_json(file.readline())
-    except (OSError, ValidationError):
+            record, _ = opened_json(file.readline().rstrip(b"\n"))
+        line = _ADAPTER.validate_json(record)
+    except (OSError, ValueError):  # damage and what is not valid are ones
         return None
     return line if isinstance(line, Started) else None
 

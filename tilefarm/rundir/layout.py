@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from tilefarm.errors import RunBusyError
 from tilefarm.files import telling_when_full
@@ -151,13 +153,7 @@ class RunLock:
 
     def __init__(self, run: RunDir) -> None:
         """Raises RunBusyError where another process holds it, ResourceError where the disk is full."""
-        with telling_when_full(run.lock):
-            run.root.mkdir(parents=True, exist_ok=True)
-            self._file = run.lock.open("a+")
-        if not self._taken():
-            self._file.close()
-            holder = read_holder(run.lock) or "another process"
-            raise RunBusyError(LOCK_HELD.format(holder=holder, root=run.root))
+        self._file = _locked_file(run)
         try:
             with telling_when_full(run.lock):
                 self._file.truncate(0)
@@ -166,20 +162,6 @@ class RunLock:
         except BaseException:
             self.close()
             raise
-
-    def _taken(self) -> bool:
-        """Take the lock; who merely looks whether it is held, as `is_locked` does, has it for a moment."""
-        for _ in range(_LOOKS):
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(_LOOK_SECONDS)
-            except OSError:  # a file system without locks
-                self._file.close()
-                raise
-            else:
-                return True
-        return False
 
     def close(self) -> None:
         """Let others work on the run."""
@@ -191,6 +173,36 @@ class RunLock:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _locked_file(run: RunDir) -> TextIO:
+    """The lock file, locked; who merely looks whether it is, as `is_locked` does, has the lock for a moment.
+
+    Opened anew at every try: the folder may be moved aside, with its lock, between opening and locking.
+    """
+    for _ in range(_LOOKS):
+        with telling_when_full(run.lock):
+            run.root.mkdir(parents=True, exist_ok=True)
+            file = run.lock.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still_at(file, run.lock):
+                return file
+        except BlockingIOError:
+            time.sleep(_LOOK_SECONDS)
+        except BaseException:  # a file system without locks
+            file.close()
+            raise
+        file.close()
+    holder = read_holder(run.lock) or "another process"
+    raise RunBusyError(LOCK_HELD.format(holder=holder, root=run.root))
+
+
+def _is_still_at(file: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def is_locked(run: RunDir) -> bool:

@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from threading import Lock
 from typing import Any
 
 import tilefarm
@@ -16,6 +17,8 @@ from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
 from tilefarm.spec.model import Job
 
+_writing = Lock()
+"""The thread that ends a process in a hurry writes it too."""
 STATUSES = ("running", "done", "failed", "interrupted", "cancelled")
 _SHOWN = {"status", "output", "width", "height", "seconds", "levels"}
 
@@ -77,7 +80,8 @@ def summarize(
 
 def write_summary(run: RunDir, record: dict[str, Any]) -> None:
     """Replace run.json."""
-    write_text(run.summary, json.dumps(record, indent=2) + "\n")
+    with _writing:
+        write_text(run.summary, json.dumps(record, indent=2) + "\n")
 
 
 def read_summary(run: RunDir) -> dict[str, Any] | None:
