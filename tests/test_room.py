@@ -56,7 +56,7 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     target = tmp_path / "a [b].tif"
     stale = tmp_path / f".a [b].tif.{gone.pid}.part.tif"
     kept = [
-        tmp_path / f".a [b].tif.{os.getpid()}.part.tif",
+        tmp_path / f".a [b].tif.{os.getppid()}.part.tif",
         tmp_path / f".a b.tif.{gone.pid}.part.tif",
         tmp_path / f".a [b].tif.{gone.pid}.part.png",
         tmp_path / ".a [b].tif.mine.part.tif",

@@ -8,6 +8,7 @@ capped before anything is built, because a few lines of aliases can stand for bi
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,11 @@ class Document:
 
 
 def read_job_text(path: Path) -> str:
-    """The text of a job file. Raises JobError if it is missing, no file, too large or not UTF-8."""
+    """The text of a job file. Raises JobError if it is missing, no file, too large or not UTF-8.
+
+    Its path must be UTF-8, too: the job's other paths start there, and run files hold them as text.
+    """
+    _check_path(path.absolute())
     if path.is_dir():
         raise JobError(f"{path} is a folder; give the path of a job file")
     try:
@@ -95,6 +100,17 @@ def read_job_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise JobError(f"{path}, line {line}: the file is not UTF-8 text; save it as UTF-8") from None
+
+
+def _check_path(path: Path) -> None:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        way = "rename it" if encoding == "utf-8" else f"names are read as {encoding} here: set PYTHONUTF8=1"
+        raise JobError(
+            f"{path}: the names of a job file and its folders must be UTF-8, got {str(path)!r}; {way}"
+        ) from None
 
 
 def parse(text: str, source: str) -> Document:
