@@ -116,6 +116,16 @@ def test_a_folder_that_no_job_file_can_name(run: Command, tmp_path: Path) -> Non
     assert "output.path" not in sentence
 
 
+def test_a_run_folder_that_no_job_file_can_name(run: Command, tmp_path: Path) -> None:
+    """Files of a run hold absolute paths, so that the name of its own folder does not matter."""
+    job, runs = write_job(tmp_path), tmp_path / os.fsdecode(b"caf\xe9")
+    assert run("submit", job, "--run-dir", runs).code == 0
+    (tmp_path / "out.tif").unlink()
+    (folder,) = runs.glob("*-????????")
+    assert run("resume", folder).code == 0
+    assert (tmp_path / "out.tif").exists()
+
+
 def test_names_that_begin_with_a_dash(run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_job(tmp_path, name="dashed").rename(tmp_path / "--job.yaml")
     monkeypatch.chdir(tmp_path)

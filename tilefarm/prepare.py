@@ -85,7 +85,8 @@ def prepare(job: Job, look: Look | None = None) -> Prepared:
     for label, path in zip(labels, paths, strict=True):
         picture = collect(partial(look or readable, path, label))
         if picture is not None:
-            pictures.append(picture.on(job.alpha.rgb, job.alpha.background))
+            kept = label == "content" and job.alpha.mode == "keep"
+            pictures.append(picture.on(job.alpha.rgb, job.alpha.background, kept))
     if problems:
         raise JobError(problems)
     content, *styles = pictures
@@ -133,7 +134,8 @@ def check_disk(prepared: Prepared, root: Path, required: Needs) -> None:
     job, output = prepared.job, prepared.plan.output
     there = sum(file.stat().st_blocks * 512 for file in root.rglob("*.f32"))  # of a resumed run
     short = [_shortage("the run", root, required.disk_bytes + _SPARE_DISK - there, "--run-dir")]
-    results = [(job.output.path, output_bytes(output, job.output.bit_depth), "output.path")]
+    picture = output_bytes(output, job.output.bit_depth, job.alpha.mode == "keep")
+    results = [(job.output.path, picture, "output.path")]
     if job.animation is not None:
         results.append((job.animation.path, animation_bytes(job.animation), "animation.path"))
     for path, size, key in results:
@@ -188,8 +190,8 @@ def readable(path: Path, label: str) -> PictureInfo:
     room = round(free_memory() * _SHARE_OF_MEMORY)
     if info.decoder_bytes > room:
         raise JobError(
-            f"{label}: {path} can only be decoded as a whole, which takes {gib(info.decoder_bytes)} of memory, "
-            f"of which {gib(room)} may be used; save it as PNG without interlacing, or as TIFF with strips"
+            f"{label}: {path} can only be decoded as a whole, which takes {gib(info.decoder_bytes)} of "
+            f"memory, of which {gib(room)} may be used; save it as PNG without interlacing, or TIFF with strips"
         )
     check_decodes(info)
     return info

@@ -58,9 +58,14 @@ class PictureInfo:
     decoder_bytes: int = 0
     """Memory that its decoder takes beside some rows."""
 
-    def on(self, background: RGB, name: str) -> PictureInfo:
-        """The same picture flattened on another background, which notes call `name`."""
-        notes = tuple(f"alpha is flattened on {name}" if note == FLATTENED else note for note in self.notes)
+    def on(self, background: RGB, name: str, kept: bool = False) -> PictureInfo:
+        """The same picture flattened on another background, which notes call `name`; `kept`: for painting."""
+        said = (
+            f"is painted as it looks on {name}; its alpha is kept"
+            if kept
+            else f"alpha is flattened on {name}"
+        )
+        notes = tuple(said if note == FLATTENED else note for note in self.notes)
         return replace(self, background=background, notes=notes)
 
 

@@ -79,11 +79,7 @@ class Document:
 
 
 def read_job_text(path: Path) -> str:
-    """The text of a job file. Raises JobError if it is missing, no file, too large or not UTF-8.
-
-    Its path must be UTF-8, too: the job's other paths start there, and run files hold them as text.
-    """
-    _check_path(path.absolute())
+    """The text of a job file. Raises JobError if it is missing, no file, too large or not UTF-8."""
     if path.is_dir():
         raise JobError(f"{path} is a folder; give the path of a job file")
     try:
@@ -102,14 +98,16 @@ def read_job_text(path: Path) -> str:
         raise JobError(f"{path}, line {line}: the file is not UTF-8 text; save it as UTF-8") from None
 
 
-def _check_path(path: Path) -> None:
+def check_name(path: Path) -> None:
+    """Raises JobError where a job file's path is not UTF-8: the job's relative paths would not be either."""
+    name = str(path.absolute())
     try:
-        str(path).encode("utf-8")
+        name.encode("utf-8")
     except UnicodeEncodeError:
         encoding = sys.getfilesystemencoding()
         way = "rename it" if encoding == "utf-8" else f"names are read as {encoding} here: set PYTHONUTF8=1"
         raise JobError(
-            f"{path}: the names of a job file and its folders must be UTF-8, got {str(path)!r}; {way}"
+            f"{path}: the names of a job file and its folders must be UTF-8, got {name!r}; {way}"
         ) from None
 
 
