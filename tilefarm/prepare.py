@@ -191,7 +191,7 @@ def readable(path: Path, label: str) -> PictureInfo:
     if info.decoder_bytes > room:
         raise JobError(
             f"{label}: {path} can only be decoded as a whole, which takes {gib(info.decoder_bytes)} of "
-            f"memory, of which {gib(room)} may be used; save it as PNG without interlacing, or TIFF with strips"
+            f"memory, of which {gib(room)} may be used; save it as JPEG or PNG that is not interlaced"
         )
     check_decodes(info)
     return info
