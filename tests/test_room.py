@@ -49,9 +49,9 @@ def test_kept_transparency_takes_room(tmp_path: Path, monkeypatch: pytest.Monkey
     flat = prepared_job(6000)
     kept = replace(flat, job=flat.job.model_copy(update={"alpha": Alpha(mode="keep")}))
     assert estimate(kept).disk_bytes - estimate(flat).disk_bytes == pytest.approx(54 * 10**6, rel=0.02)
+    free = {tmp_path: 1000 * GIB, Path("/"): 215 * 10**6}
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free[folder]))
     monkeypatch.setattr(tilefarm.prepare, "_device", lambda folder: folder == Path("/out"))
-    free = {tmp_path: 1000 * GIB, Path("/"): 215 * 10**6}
     with pytest.raises(ResourceError, match=r"writing gate\.tif needs 208 MiB"):
         check_disk(kept, tmp_path / "run", estimate(kept))
 

@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_refused_before_it_is_decoded(
     assert readable(tmp_path / "a.png", "content").decoder_bytes == 3 * 10**6
     monkeypatch.setattr(tilefarm.prepare, "free_memory", lambda: 3 * MIB)
     monkeypatch.setattr(tilefarm.prepare, "check_decodes", lambda info: pytest.fail("it was decoded"))
-    with pytest.raises(JobError, match=r"takes 3 MiB of memory, of which 3 MiB may .* without interlacing"):
+    with pytest.raises(JobError, match=r"takes 3 MiB of memory, of which 3 MiB may .* is not interlaced"):
         readable(tmp_path / "a.png", "content")
 
 

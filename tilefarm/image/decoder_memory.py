@@ -28,19 +28,20 @@ def decoder_bytes(image: pyvips.Image, path: Path) -> int:
     """
     loader = str(image.get("vips-loader")) if image.get_typeof("vips-loader") else ""
     size = _BYTES.get(str(image.format), 8)
-    row = image.width * image.bands * size
+    width, height, bands = int(image.width), int(image.height), int(image.bands)
+    row = width * bands * size
     interlaced = bool(image.get_typeof("interlaced"))
     if loader.startswith("png"):
-        return row * image.height * interlaced
+        return row * height * interlaced
     if loader.startswith(("jpeg", "uhdr")):
-        return image.width * image.bands * image.height * _COEFFICIENT_BYTES * interlaced
+        return width * bands * height * _COEFFICIENT_BYTES * interlaced
     if loader.startswith("tiff"):
         if image.get_typeof("tile-height"):
-            across = -(-image.width // image.get("tile-width")) * image.get("tile-width")
-            return int(2 * image.get("tile-height") * across * image.bands * size)
-        return _rows_of_planar_strips(path, image.height) * (row + image.width * size)
+            tile = int(image.get("tile-width"))
+            return 2 * int(image.get("tile-height")) * -(-width // tile) * tile * bands * size
+        return _rows_of_planar_strips(path, height) * (row + width * size)
     per_pixel = next((value for kind, value in _WHOLE.items() if loader.startswith(kind)), 0)
-    return image.width * image.height * per_pixel * size
+    return width * height * per_pixel * size
 
 
 def _rows_of_planar_strips(path: Path, height: int) -> int:
