@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from tilefarm.geometry import Size
 from tilefarm.image.decode import PictureInfo
+from tilefarm.image.orientation import ORIENTATIONS
 from tilefarm.plan.build import build_plan
 from tilefarm.prepare import Prepared
 from tilefarm.spec.model import Job, Style
@@ -29,5 +29,6 @@ def prepared_job(width: int, tile: int | str = 512, **compute: Any) -> Prepared:
             "compute": compute,
         }
     )
-    content, style = (cast(PictureInfo, SimpleNamespace(size=size)) for size in (CONTENT, STYLE))
+    upright = ORIENTATIONS[1]
+    content, style = (PictureInfo(Path("/in"), "", size, upright, False, ()) for size in (CONTENT, STYLE))
     return Prepared(job, content, (style,), build_plan(job, CONTENT, [STYLE]), ())

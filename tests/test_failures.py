@@ -15,7 +15,7 @@ from PIL import Image
 from tests.standins import Mixer, opener
 from tilefarm.driver import render, run_folder
 from tilefarm.errors import TileFailedError, TilefarmError
-from tilefarm.events import WorkerChange, WorkerChanged
+from tilefarm.events import Event, RunStarted, WorkerChange, WorkerChanged
 from tilefarm.execute.call import Call
 from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.open import ExecutorChoice
@@ -166,10 +166,13 @@ def test_a_run_that_fails_says_where_and_keeps_the_inputs(job_file: Path) -> Non
 def test_inputs_that_cannot_be_saved_do_not_hide_the_failure(job_file: Path) -> None:
     job = load_job(job_file)
     run = run_folder(job, job_file.parent / "runs")
-    run.root.mkdir(parents=True)
-    run.failed.write_text("in the way")
+
+    def obstruct(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            run.failed.write_text("in the way")
+
     with pytest.raises(TileFailedError, match=r"tile 3 failed 3 times.*its inputs could not be saved"):
-        render(job, run, ExecutorChoice("local"), lambda event: None, opener(Poisoned()))
+        render(job, run, ExecutorChoice("local"), obstruct, opener(Poisoned()))
 
 
 class Losing(LocalExecutor):

@@ -205,3 +205,55 @@ def test_nothing_that_the_run_reads_or_wrote_is_overwritten(
     with pytest.raises(JobError, match="would overwrite"):
         recolor(request)
     assert (tmp_path / name).read_bytes() == before
+
+
+CLEAR_JOB = "alpha: {mode: keep, background: '#336699'}\n"
+
+
+def with_transparency(folder: Path) -> None:
+    """The content becomes clear to the right, and the job keeps that on a blue background."""
+    values = np.dstack([np.asarray(Image.open(folder / "content.png")), np.tile(ramp(), (75, 1))])
+    Image.fromarray(values).save(folder / "content.png")
+    (folder / "job.yaml").write_text((folder / "job.yaml").read_text() + CLEAR_JOB)
+
+
+def ramp() -> NDArray[np.uint8]:
+    return np.rint(np.linspace(255, 0, 100)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("mode", ["content_luma", "statistics"])
+def test_a_run_keeps_its_transparency_and_its_background(submit: Submit, tmp_path: Path, mode: str) -> None:
+    with_transparency(tmp_path)
+    run = submit()
+    target = recolor(Request(run.root, tmp_path / "other.tif", mode))
+    assert tifffile.imread(target).shape == (75, 100, 4)
+    np.testing.assert_allclose(tifffile.imread(target)[40, :, 3] / WHITE, ramp() / 255, atol=1e-4)
+    submit(f"color={{mode: {mode}, when: after}}")
+    assert target.read_bytes() == (tmp_path / "out.tif").read_bytes()
+
+
+def test_a_runs_own_transparency_goes_with_the_colours_of_another_picture(
+    submit: Submit, tmp_path: Path
+) -> None:
+    with_transparency(tmp_path)
+    run = submit()
+    Image.new("RGB", (200, 150), (200, 30, 30)).save(tmp_path / "red.png")
+    recolor(Request(run.root, tmp_path / "other.png", "content_hsv", tmp_path / "red.png"))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "other.png"))[40, :, 3], ramp())
+
+
+def test_jpeg_cannot_keep_it(submit: Submit, tmp_path: Path) -> None:
+    with_transparency(tmp_path)
+    run = submit()
+    with pytest.raises(JobError, match=r"--output must be a \.tif or \.png file, got other\.jpg"):
+        recolor(Request(run.root, tmp_path / "other.jpg", "content_luma"))
+    assert not (tmp_path / "other.jpg").exists()
+
+
+def test_a_picture_with_transparency_is_flattened_and_that_is_said(tmp_path: Path) -> None:
+    Image.new("RGBA", (60, 40), (10, 200, 30, 128)).save(tmp_path / "picture.png")
+    Image.new("RGB", (60, 40), (200, 30, 30)).save(tmp_path / "content.png")
+    told: list[str] = []
+    request = Request(tmp_path / "picture.png", tmp_path / "o.tif", "content_luma", tmp_path / "content.png")
+    assert tifffile.imread(recolor(request, told.append)).shape == (40, 60, 3)
+    assert told == ["picture: alpha is flattened on white"]

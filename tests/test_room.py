@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from tilefarm.files import remove_leftovers
 from tilefarm.geometry import Size
 from tilefarm.plan.estimate import output_bytes
 from tilefarm.prepare import check_disk, estimate
+from tilefarm.spec.alpha import Alpha
 
 GIB = 2**30
 
@@ -42,12 +44,24 @@ def test_the_picture_must_fit_on_its_own_disk(
         check_disk(prepared, tmp_path, required)
 
 
+def test_kept_transparency_takes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """6000x4500 pixels of four channels of 16 bits are 216 MB."""
+    flat = prepared_job(6000)
+    kept = replace(flat, job=flat.job.model_copy(update={"alpha": Alpha(mode="keep")}))
+    assert estimate(kept).disk_bytes - estimate(flat).disk_bytes == pytest.approx(54 * 10**6, rel=0.02)
+    free = {tmp_path: 1000 * GIB, Path("/"): 215 * 10**6}
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free[folder]))
+    monkeypatch.setattr(tilefarm.prepare, "_device", lambda folder: folder == Path("/out"))
+    with pytest.raises(ResourceError, match=r"writing gate\.tif needs 208 MiB"):
+        check_disk(kept, tmp_path / "run", estimate(kept))
+
+
 def test_what_cannot_be_compressed_fits() -> None:
     """Deflate adds 5 bytes to a block of 16 KiB, and a picture of one pixel is a whole file."""
     for size in (Size(1, 1), Size(6000, 4500)):
-        for depth in (8, 16):
-            raw = size.pixels * 3 * depth // 8
-            assert raw + 5 * (raw // 16384 + 1) < output_bytes(size, depth) < raw * 1.02 + 10**5
+        for depth, alpha in ((8, False), (16, False), (8, True), (16, True)):
+            raw = size.pixels * (4 if alpha else 3) * depth // 8
+            assert raw + 5 * (raw // 16384 + 1) < output_bytes(size, depth, alpha) < raw * 1.02 + 10**5
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
@@ -56,7 +70,7 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     target = tmp_path / "a [b].tif"
     stale = tmp_path / f".a [b].tif.{gone.pid}.part.tif"
     kept = [
-        tmp_path / f".a [b].tif.{os.getpid()}.part.tif",
+        tmp_path / f".a [b].tif.{os.getppid()}.part.tif",
         tmp_path / f".a b.tif.{gone.pid}.part.tif",
         tmp_path / f".a [b].tif.{gone.pid}.part.png",
         tmp_path / ".a [b].tif.mine.part.tif",

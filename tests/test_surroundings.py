@@ -110,7 +110,20 @@ def test_a_folder_that_no_job_file_can_name(run: Command, tmp_path: Path) -> Non
     job = write_job(tmp_path / os.fsdecode(b"caf\xe9"))
     answer = run("submit", job)
     assert answer.code == 2
-    assert all("must be a path in UTF-8" in line for line in answer.told)
+    (sentence,) = answer.told
+    assert "the names of a job file and its folders must be UTF-8, got" in sentence
+    assert sentence.endswith("rename it")
+    assert "output.path" not in sentence
+
+
+def test_a_run_folder_that_no_job_file_can_name(run: Command, tmp_path: Path) -> None:
+    """Files of a run hold absolute paths, so that the name of its own folder does not matter."""
+    job, runs = write_job(tmp_path), tmp_path / os.fsdecode(b"caf\xe9")
+    assert run("submit", job, "--run-dir", runs).code == 0
+    (tmp_path / "out.tif").unlink()
+    (folder,) = runs.glob("*-????????")
+    assert run("resume", folder).code == 0
+    assert (tmp_path / "out.tif").exists()
 
 
 def test_names_that_begin_with_a_dash(run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

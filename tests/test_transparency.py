@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from tests.standins import Mixer, opener
 from tilefarm.driver import Outcome, render, run_folder
 from tilefarm.errors import JobError
 from tilefarm.execute.open import ExecutorChoice
+from tilefarm.image.engine import save_raw
+from tilefarm.plan.estimate import disk_bytes, output_bytes
+from tilefarm.prepare import prepare
 from tilefarm.spec.alpha import Alpha
 from tilefarm.spec.load import load_job
 
@@ -106,6 +110,37 @@ def test_a_finished_picture_gets_it_without_work(job_file: Path) -> None:
     assert submit(job_file, "alpha=keep").already_done
     submit(job_file)
     assert tifffile.imread(first.output).shape[2] == 3
+
+
+def test_it_stays_within_the_disk_that_was_asked_for(job_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all that takes room: turned by EXIF, enlarged, and with other colours afterwards."""
+    image, exif = Image.open(job_file.parent / "content.png"), Image.Exif()
+    exif[0x0112] = 6
+    image.save(job_file.parent / "content.png", exif=exif)
+    overrides = ["alpha=keep", "output.width=200", "color={mode: statistics, when: after}"]
+    job_file.write_text(job_file.read_text() + METHODS["feathered"])
+    job = load_job(job_file, overrides)
+    run = run_folder(job, job_file.parent / "runs")
+    sizes: dict[str, int] = {}
+
+    def measuring(image: Any, path: Path) -> None:
+        save_raw(image, path)
+        files = [file for file in run.root.rglob("*") if file.is_file()]
+        step = ".alpha" if any(".alpha." in str(file) for file in files) else "before"
+        sizes[step] = max(sizes.get(step, 0), sum(file.stat().st_size for file in files))
+
+    monkeypatch.setattr("tilefarm.image.resize.save_raw", measuring)
+    assert tifffile.imread(submit(job_file, *overrides).output).shape == (320, 200, 4)
+    prepared = prepare(job)
+    output = output_bytes(prepared.plan.output, 16, alpha=True)
+    assert 0.2 * disk_bytes(job, prepared.plan) < sizes[".alpha"]
+    assert sizes[".alpha"] <= disk_bytes(job, prepared.plan) - output
+
+
+def test_notes_say_what_becomes_of_it(job_file: Path) -> None:
+    kept, flat = (prepare(load_job(job_file, [f"alpha={mode}"])).notes for mode in ("keep", "flatten"))
+    assert kept == ("content: is painted as it looks on white; its alpha is kept",)
+    assert flat == ("content: alpha is flattened on white",)
 
 
 def test_a_content_without_any_has_nothing_to_keep(job_file: Path) -> None:

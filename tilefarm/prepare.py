@@ -44,6 +44,12 @@ class Prepared:
     masks: Masks = field(default_factory=Masks)
     """Where styles act, and which parts of them."""
 
+    @property
+    def pictures(self) -> tuple[PictureInfo, ...]:
+        """All that are decoded, one after the other."""
+        others = (self.start, *self.masks.regions, *self.masks.styles)
+        return (self.content, *self.styles, *(picture for picture in others if picture is not None))
+
     def with_core(self, core: int) -> Prepared:
         """The same with pieces of the exact method of this size, where the job leaves it open."""
         sizes = [style.size for style in self.styles]
@@ -79,7 +85,8 @@ def prepare(job: Job, look: Look | None = None) -> Prepared:
     for label, path in zip(labels, paths, strict=True):
         picture = collect(partial(look or readable, path, label))
         if picture is not None:
-            pictures.append(picture.on(job.alpha.rgb, job.alpha.background))
+            kept = label == "content" and job.alpha.mode == "keep"
+            pictures.append(picture.on(job.alpha.rgb, job.alpha.background, kept))
     if problems:
         raise JobError(problems)
     content, *styles = pictures
@@ -127,7 +134,8 @@ def check_disk(prepared: Prepared, root: Path, required: Needs) -> None:
     job, output = prepared.job, prepared.plan.output
     there = sum(file.stat().st_blocks * 512 for file in root.rglob("*.f32"))  # of a resumed run
     short = [_shortage("the run", root, required.disk_bytes + _SPARE_DISK - there, "--run-dir")]
-    results = [(job.output.path, output_bytes(output, job.output.bit_depth), "output.path")]
+    picture = output_bytes(output, job.output.bit_depth, job.alpha.mode == "keep")
+    results = [(job.output.path, picture, "output.path")]
     if job.animation is not None:
         results.append((job.animation.path, animation_bytes(job.animation), "animation.path"))
     for path, size, key in results:
@@ -164,7 +172,11 @@ def estimate(prepared: Prepared, precision: str | None = None) -> Needs:
     batch = 1 if job.tiles.batch == "auto" else job.tiles.batch
     low = is_low(precision or job.compute.precision)
     required = needs(job, prepared.plan, batch, low_precision=low)
-    return replace(required, disk_bytes=required.disk_bytes + making_bytes(job, prepared.plan))
+    return replace(
+        required,
+        driver_bytes=required.driver_bytes + max(picture.decoder_bytes for picture in prepared.pictures),
+        disk_bytes=required.disk_bytes + making_bytes(job, prepared.plan),
+    )
 
 
 def gib(size: float) -> str:
@@ -173,8 +185,14 @@ def gib(size: float) -> str:
 
 
 def readable(path: Path, label: str) -> PictureInfo:
-    """A picture whose every pixel decodes. Raises JobError."""
+    """A picture whose every pixel decodes, and can be decoded in the memory that is free. Raises JobError."""
     info = inspect(path, label)
+    room = round(free_memory() * _SHARE_OF_MEMORY)
+    if info.decoder_bytes > room:
+        raise JobError(
+            f"{label}: {path} can only be decoded as a whole, which takes {gib(info.decoder_bytes)} of "
+            f"memory, of which {gib(room)} may be used; save it as JPEG or PNG that is not interlaced"
+        )
     check_decodes(info)
     return info
 

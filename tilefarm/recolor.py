@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,12 +14,13 @@ from tilefarm.colour.transfer import Raw, transfer
 from tilefarm.driver import load_run
 from tilefarm.errors import JobError
 from tilefarm.geometry import Box, Size
-from tilefarm.image.decode import PictureInfo, check_decodes, inspect
+from tilefarm.image.decode import PictureInfo, inspect
 from tilefarm.image.resize import write_content
 from tilefarm.integrity import is_intact
 from tilefarm.output.check_target import check_target
 from tilefarm.output.write import write_output
 from tilefarm.plan.build import build_plan
+from tilefarm.prepare import readable
 from tilefarm.rundir.journal import read_journal
 from tilefarm.rundir.layout import RunDir, RunLock
 from tilefarm.rundir.state import RunState
@@ -61,16 +63,20 @@ class _Source:
     crop: Box
     """The content's part that the picture shows."""
     mode: ColorMode
+    clear: tuple[PictureInfo, Box] | None = None
+    """The picture, and its part, whose transparency the output gets; None for none."""
 
 
-def recolor(request: Request) -> Path:
+def recolor(request: Request, tell: Callable[[str], object] = str) -> Path:
     """Write the finished picture with other colours and return the file's path. Nothing is rendered.
 
-    Raises JobError, before anything is written, for what cannot be done; else the errors of `write_output`.
+    `tell` is given what happens to the pictures on the way in, a sentence each. A run keeps its transparency
+    where its job says so. Raises JobError, before anything is written, for what cannot be done; else the
+    errors of `write_output`.
     """
     output = _checked(request)
     if not request.source.is_dir():
-        source = _of_picture(request)
+        source = _of_picture(request, tell)
         check_target(output.path, output.format, source.size)
         _write(source, output, output.path.parent)
         return output.path
@@ -78,7 +84,12 @@ def recolor(request: Request) -> Path:
     if not run.exists():
         raise JobError(f"{run.root} holds no job.yaml; name a run folder such as runs/NAME-HASH, or a file")
     with RunLock(run):
-        source, dpi = _of_run(request, run)
+        source, dpi = _of_run(request, run, tell)
+        if source.clear is not None and output.format == "jpeg":
+            raise JobError(
+                f"--output must be a .tif or .png file, got {output.path.name}: the job of {run.root} keeps "
+                "the content's transparency, which JPEG has none of"
+            )
         if request.dpi is None:
             output = output.model_copy(update={"dpi": dpi})
         check_target(output.path, output.format, source.size)
@@ -116,42 +127,49 @@ def _checked(request: Request) -> Output:
     return output
 
 
-def _of_run(request: Request, run: RunDir) -> tuple[_Source, float]:
+def _of_run(request: Request, run: RunDir, tell: Callable[[str], object]) -> tuple[_Source, float]:
     """The finished canvas of a run, and its job's resolution."""
     job, _ = load_run(run)
     for key, path in (*input_files(job), ("the run's own picture", job.output.path)):
         if same_file(path, request.output.absolute()):
             way = "" if path != job.output.path else ", or submit the job with --set color=MODE"
             raise JobError(f"--output would overwrite {key}, {path}; choose another file{way}")
-    content = inspect(job.content, "content")
+    content = inspect(job.content, "content").on(job.alpha.rgb, job.alpha.background)
     plan = build_plan(job, content.size, [inspect(style.image, "style").size for style in job.styles])
     state, last = RunState.replay(read_journal(run.journal)), plan.levels[-1]
     if state.rounds_done(last.index) < last.rounds or not is_intact(run, state, last):
         raise JobError(f"{run.root} is not finished; finish it first: tilefarm resume {run.root}")
     mode = job.color.of_result if request.mode is None else cast(ColorMode, request.mode)
     crop = plan.crop
+    clear = (content, crop) if job.alpha.mode == "keep" and content.has_alpha else None
     if request.content is not None:
         if mode == "style":
             raise JobError(
                 f"--content needs a --mode: the job of {run.root} gives the result no other colours "
                 f"(color: {job.color.mode})"
             )
-        content, crop = _other_content(request.content, plan.output)
-    return _Source(plan.output, run.canvas(last.index), content, crop, mode), job.output.dpi
+        content, crop = _other_content(request.content, plan.output, tell)
+    return _Source(plan.output, run.canvas(last.index), content, crop, mode, clear), job.output.dpi
 
 
-def _of_picture(request: Request) -> _Source:
+def _of_picture(request: Request, tell: Callable[[str], object]) -> _Source:
     """A picture; its mode and content are known to be given."""
-    picture = inspect(request.source, "picture")
-    check_decodes(picture)
-    content, crop = _other_content(cast(Path, request.content), picture.size)
+    picture = _told(request.source, "picture", tell)
+    content, crop = _other_content(cast(Path, request.content), picture.size, tell)
     return _Source(picture.size, picture, content, crop, cast(ColorMode, request.mode))
 
 
-def _other_content(path: Path, size: Size) -> tuple[PictureInfo, Box]:
+def _told(path: Path, label: str, tell: Callable[[str], object]) -> PictureInfo:
+    """A picture whose every pixel decodes, and what happens to it on the way in."""
+    info = readable(path, label)
+    for note in info.notes:
+        tell(f"{label}: {note}")
+    return info
+
+
+def _other_content(path: Path, size: Size, tell: Callable[[str], object]) -> tuple[PictureInfo, Box]:
     """A content of the shape of a picture of this size, to a pixel; all of it is used."""
-    content = inspect(path, "content")
-    check_decodes(content)
+    content = _told(path, "content", tell)
     shape = content.size.fit_long_side(size.long_side)
     if max(abs(shape.width - size.width), abs(shape.height - size.height)) > 1:
         raise JobError(
@@ -173,6 +191,10 @@ def _write(source: _Source, output: Output, folder: Path) -> None:
             transfer(source.mode, Raw(canvas, source.size), Raw(content, source.size), result)
             content.unlink()
             canvas = result
+        alpha = None
+        if source.clear is not None:
+            alpha = Path(name) / "alpha.f32"
+            write_content(*source.clear, source.size, alpha, part="alpha")
         write_output(
             canvas,
             source.size,
@@ -180,4 +202,5 @@ def _write(source: _Source, output: Output, folder: Path) -> None:
             format=output.format,
             bit_depth=output.bit_depth,
             dpi=output.dpi,
+            alpha=alpha,
         )

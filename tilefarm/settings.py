@@ -152,6 +152,7 @@ def _room(prepared: Prepared, workers: Sequence[WorkerInfo], precision: Precisio
     job = prepared.job
     work = batch_bytes(job, prepared.plan, 1, is_low(precision))
     crowd = Counter(worker.node for worker in workers)
+    decoding = max(picture.decoder_bytes for picture in prepared.pictures)
     rooms = []
     for worker in workers:
         if worker.gpu_bytes is not None:
@@ -159,7 +160,7 @@ def _room(prepared: Prepared, workers: Sequence[WorkerInfo], precision: Precisio
         else:
             budget = _budget(prepared, worker)
             if worker.node == platform.node():
-                budget = min(budget, worker.memory_bytes - reserved) - DRIVER_BYTES
+                budget = min(budget, worker.memory_bytes - reserved) - decoding - DRIVER_BYTES
             rooms.append(budget // crowd[worker.node] - WORKER_BASE_BYTES - work)
     return max(0, min(rooms))
 

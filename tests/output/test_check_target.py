@@ -26,6 +26,13 @@ def test_an_older_picture_is_accepted_and_left_alone(tmp_path: Path, old: bytes)
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_folder_that_is_a_link_to_nothing(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "unplugged")
+    for path in (tmp_path / "out" / "a.tif", tmp_path / "out" / "new" / "a.tif"):
+        with pytest.raises(JobError, match=r"^output\.path: .*/out is a link to a place that does not exist"):
+            check_target(path, "tiff", Size(10, 10))
+
+
 @pytest.mark.parametrize("link", [False, True])
 @pytest.mark.parametrize("old", [b"old", b"ssh-ed25519 AAAA", b"%PDF-1.7", bytes(50)])
 def test_a_file_that_is_no_picture_is_not_replaced(tmp_path: Path, old: bytes, link: bool) -> None:

@@ -57,7 +57,8 @@ def recolor(
     from tilefarm.signals import stopping_on_signals
 
     with told(), stopping_on_signals():
-        path = write_recolored(Request(source, output, mode, content, dpi, bit_depth))
+        request = Request(source, output, mode, content, dpi, bit_depth)
+        path = write_recolored(request, lambda note: typer.echo(f"note: {note}", err=True))
         typer.echo(f"wrote {path}")
 
 

@@ -25,6 +25,7 @@ from tilefarm.image.colour import (
     to_alpha,
     to_srgb,
 )
+from tilefarm.image.decoder_memory import decoder_bytes
 from tilefarm.image.engine import READABLE, complaints, open_picture, reason
 from tilefarm.image.orientation import ORIENTATIONS, Orientation
 
@@ -54,10 +55,17 @@ class PictureInfo:
     has_alpha: bool = False
     background: RGB = WHITE
     """What shows through where it is clear, in sRGB."""
+    decoder_bytes: int = 0
+    """Memory that its decoder takes beside some rows."""
 
-    def on(self, background: RGB, name: str) -> PictureInfo:
-        """The same picture flattened on another background, which notes call `name`."""
-        notes = tuple(f"alpha is flattened on {name}" if note == FLATTENED else note for note in self.notes)
+    def on(self, background: RGB, name: str, kept: bool = False) -> PictureInfo:
+        """The same picture flattened on another background, which notes call `name`; `kept`: for painting."""
+        said = (
+            f"is painted as it looks on {name}; its alpha is kept"
+            if kept
+            else f"alpha is flattened on {name}"
+        )
+        notes = tuple(said if note == FLATTENED else note for note in self.notes)
         return replace(self, background=background, notes=notes)
 
 
@@ -94,7 +102,16 @@ def inspect(path: Path, label: str) -> PictureInfo:
     if pages > 1:
         notes = (f"only the first of {pages} pages is used", *notes)
     orientation = _orientation(image)
-    return PictureInfo(path, label, orientation.turn(stored), orientation, kind.is_float, notes, kind.alpha)
+    return PictureInfo(
+        path=path,
+        label=label,
+        size=orientation.turn(stored),
+        orientation=orientation,
+        is_float=kind.is_float,
+        notes=notes,
+        has_alpha=kind.alpha,
+        decoder_bytes=decoder_bytes(image, path),
+    )
 
 
 def check_decodes(info: PictureInfo) -> None:

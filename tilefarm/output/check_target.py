@@ -46,6 +46,9 @@ def check_place(path: Path, key: str) -> None:
             f"{key}: {path} is there already and is no picture, so it is not replaced; move it away, or "
             "choose another name"
         )
+    for folder in path.parents:
+        if folder.is_symlink() and not folder.exists():
+            raise JobError(f"{key}: {folder} is a link to a place that does not exist; choose another folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

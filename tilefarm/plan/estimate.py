@@ -184,12 +184,14 @@ def disk_bytes(job: Job, plan: RenderPlan) -> int:
         painting = work + 4 * content
         working = max(working, measuring, painting)
         work_before = work
-    return canvases + moment_bytes(job, plan) + working + output_bytes(plan.output, job.output.bit_depth)
+    # When the picture is written its alpha takes no more room than contents did before.
+    output = output_bytes(plan.output, job.output.bit_depth, job.alpha.mode == "keep")
+    return canvases + moment_bytes(job, plan) + working + output
 
 
-def output_bytes(size: Size, bit_depth: int) -> int:
+def output_bytes(size: Size, bit_depth: int, alpha: bool) -> int:
     """The largest that an output file can become: what cannot be compressed grows by less than the margin."""
-    raw = size.pixels * _CHANNELS * bit_depth // 8
+    raw = size.pixels * (_CHANNELS + alpha) * bit_depth // 8
     return raw + raw // 100 + _FILE_OVERHEAD
 
 

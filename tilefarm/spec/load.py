@@ -16,7 +16,7 @@ from tilefarm.spec.overrides import Override, apply, parse_override
 from tilefarm.spec.presets import PRESETS
 from tilefarm.spec.problems import dotted, sentence
 from tilefarm.spec.values import NAME_RULE, is_name
-from tilefarm.spec.yaml_source import Document, Location, parse, read_job_text
+from tilefarm.spec.yaml_source import Document, Location, check_name, parse, read_job_text
 
 
 def load_job(path: Path, overrides: Sequence[str] = (), *, kept: bool = False) -> Job:
@@ -29,6 +29,8 @@ def load_job(path: Path, overrides: Sequence[str] = (), *, kept: bool = False) -
     files, but not decoded. Raises JobError with every mistake that was found, each with its line or its
     override.
     """
+    if not kept:  # those of a run folder hold absolute paths alone
+        check_name(path)
     document, parsed, problems = read_document(path, overrides)
     if "matrix" in document.data:
         problems.append(f"{path} has a matrix, and this takes a job of one run; leave the matrix out")

@@ -23,7 +23,7 @@ from tilefarm.spec.overrides import Override, apply
 from tilefarm.spec.paths import OUTPUT_FORMATS, found_path
 from tilefarm.spec.run_names import MOST_OF_NAME, hashed, labels, tail, value_caption
 from tilefarm.spec.values import is_name
-from tilefarm.spec.yaml_source import Document
+from tilefarm.spec.yaml_source import Document, check_name
 
 PLACEHOLDER = "{name}"
 
@@ -57,6 +57,7 @@ def load_jobs(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     run under its own name. `overrides` as in `load_job`; `matrix.KEY=[...]` adds a key to the matrix. Raises
     JobError with every mistake of every run, each once, with its line.
     """
+    check_name(path)
     document, parsed, problems = read_document(path, overrides, in_matrix)
     axes, mistakes = read_axes(document, parsed, path)
     problems += mistakes

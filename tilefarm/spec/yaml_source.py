@@ -8,6 +8,7 @@ capped before anything is built, because a few lines of aliases can stand for bi
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,19 @@ def read_job_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise JobError(f"{path}, line {line}: the file is not UTF-8 text; save it as UTF-8") from None
+
+
+def check_name(path: Path) -> None:
+    """Raises JobError where a job file's path is not UTF-8: the job's relative paths would not be either."""
+    name = str(path.absolute())
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        way = "rename it" if encoding == "utf-8" else f"names are read as {encoding} here: set PYTHONUTF8=1"
+        raise JobError(
+            f"{path}: the names of a job file and its folders must be UTF-8, got {name!r}; {way}"
+        ) from None
 
 
 def parse(text: str, source: str) -> Document:
