@@ -45,10 +45,10 @@ def run(farm: Farm, items: int = ITEMS, **more: Any) -> dict[Any, int]:
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_a_hung_worker_is_ended_and_its_work_done_again(monkeypatch: MP, workers: int) -> None:
-    farm = make_farm(monkeypatch, workers, OnceOnly(5, Act("hang")))
+    farm = make_farm(monkeypatch, workers, OnceOnly(15, Act("hang")))
     attempts = run(farm)
     assert len(farm.world.killed) == 1
-    assert attempts[5] == 2
+    assert attempts[15] == 2
     assert sum(count - 1 for count in attempts.values()) <= IN_FLIGHT
     assert [change for _, change in farm.changes()][:1] == ["hung"]
     assert len(farm.told) <= 2
