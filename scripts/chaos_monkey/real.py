@@ -15,8 +15,11 @@ from pathlib import Path
 import psutil
 
 from scripts.chaos_monkey.faults import Strike
+from tilefarm.execute.patience import VARIABLE
 
-LONGEST_SECONDS = 170.0
+LONGEST_SECONDS = 400.0
+PATIENCE_SECONDS = 20.0
+"""After which a stopped worker counts as hung: long enough for a busy machine, which loads a network."""
 HUNG = -999
 _PROGRAM = "from tilefarm.cli import main; main()"
 _POLL_SECONDS = 0.02
@@ -45,6 +48,7 @@ class RealSessions:
                 [sys.executable, "-c", _PROGRAM, "submit", self._job],
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
+                env={**os.environ, VARIABLE: str(PATIENCE_SECONDS)},
             )
         children: list[psutil.Process] = []
         end = time.monotonic() + LONGEST_SECONDS

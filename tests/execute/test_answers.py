@@ -61,5 +61,5 @@ def test_a_loss_is_told_where_the_actor_does_not_come_back_in_time(world: World)
             return Ref(1e4, None)
         return ask(actor)
 
-    with pytest.raises(ActorUnavailableError, match="its machine is gone|restarting"):
+    with pytest.raises(ActorUnavailableError, match=r"its machine is gone|restarting"):
         answers_of_all(world.actors, alive_for_a_while, 60)

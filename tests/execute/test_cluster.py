@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 120.0
 
 EMBEDDED = """
 import json, os, signal, sys, time
-import psutil
+import psutil, tilefarm
 signal.signal(signal.SIGTERM, handler := lambda number, frame: None)
 from tilefarm.errors import ClusterError
 from tilefarm.execute import cluster
@@ -28,13 +28,20 @@ from tilefarm.solve.contract import Weights
 cluster.start_local(2, "cpu")
 facts = {"handler_kept": signal.getsignal(signal.SIGTERM) is handler}
 from tilefarm.execute.farm import RayExecutor
+from tilefarm.execute.protocol import WorkerInfo
 
+class Good:
+    def info(self):
+        return WorkerInfo("cpu", "", None, 1, "float32", os.getpid(), "", tilefarm.__version__, 0, 0)
+
+farm = RayExecutor(lambda weights, device, threads: Good(), Weights({}, "caffe", ""), cluster.Layout(1, 1, 0))
 driver = psutil.Process()
+facts["processes"] = {"driver": driver.pid, "worker": farm.workers[0].process}
 facts["sockets"] = [
-    [process.name(), connection.laddr.ip, connection.laddr.port]
+    [process.pid, connection.laddr.ip, connection.laddr.port]
     for process in [driver, *driver.children(recursive=True)]
-    for connection in process.net_connections("tcp")
-    if connection.status == psutil.CONN_LISTEN
+    for connection in process.net_connections("inet")
+    if connection.laddr and not connection.raddr
 ]
 facts["resources"] = cluster.resources()
 
@@ -44,7 +51,7 @@ def broken(weights, device, threads):
 begin = time.monotonic()
 children = [process for process in driver.children(recursive=True)]
 try:
-    RayExecutor(broken, Weights({}, "caffe", ""), cluster.Layout(2, 1, 0))
+    RayExecutor(broken, Weights({}, "caffe", ""), cluster.Layout(1, 1, 0))
 except ClusterError as error:
     facts["broken"] = [str(error), error.exit_code]
 facts["broken_seconds"] = time.monotonic() - begin
@@ -90,7 +97,7 @@ def started(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def embedded() -> dict[str, Any]:
-    """What was seen in a process that started Ray, and then a farm whose workers cannot be made."""
+    """What was seen in a process that started Ray and a farm, and then one whose worker cannot be made."""
     process = started(EMBEDDED)
     assert process.returncode == 0, process.stderr
     facts: dict[str, Any] = json.loads(process.stdout)
@@ -98,9 +105,12 @@ def embedded() -> dict[str, Any]:
 
 
 def test_embedded_ray_listens_on_loopback_only(embedded: dict[str, Any]) -> None:
+    """TCP and UDP, of all of Ray's parts, the driver and a worker."""
     sockets = embedded["sockets"]
-    # the GCS, the raylet and the driver itself, at the least
-    assert len({name for name, _, _ in sockets}) >= 3, sockets
+    listening = {process for process, _, _ in sockets}
+    # the GCS and the raylet, beside these
+    assert len(listening) >= 4, sockets
+    assert set(embedded["processes"].values()) <= listening
     open_to_others = [socket for socket in sockets if not is_loopback(socket[1])]
     assert not open_to_others
 

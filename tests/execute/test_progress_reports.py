@@ -26,9 +26,11 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "PROGRESS_SECONDS", 0.001)
 
 
-def run_to_its_end(ticker: local._Ticker) -> None:
+def run_to_its_end(ticker: local._Ticker, failure: Exception | None = None) -> None:
     with ticker:
         ticker._thread.join(60)  # it ends with the first report that fails
+        if failure is not None:
+            raise failure
 
 
 def test_a_report_that_fails_ends_the_work() -> None:
@@ -37,10 +39,8 @@ def test_a_report_that_fails_ends_the_work() -> None:
 
 
 def test_the_works_own_failure_comes_first() -> None:
-    ticker = local._Ticker(Telling(), full)
-    with pytest.raises(RuntimeError, match="the tile failed"), ticker:
-        ticker._thread.join(60)
-        raise RuntimeError("the tile failed")
+    with pytest.raises(RuntimeError, match="the tile failed"):
+        run_to_its_end(local._Ticker(Telling(), full), RuntimeError("the tile failed"))
 
 
 def test_reports_go_on_until_the_work_ends() -> None:

@@ -8,11 +8,14 @@ from tilefarm.errors import JobError
 from tilefarm.execute.deadlines import Patience
 
 VARIABLE = "TILEFARM_PATIENCE"
-"""Seconds that every worker is given at least, in place of the minute, or ten minutes and more, of `Patience`."""
+"""Seconds that a worker is given at least, in place of the minute, or ten minutes and more, of `Patience`."""
 
 
 def patience_here() -> Patience:
-    """As usual, or as the environment variable TILEFARM_PATIENCE says. Raises JobError for no positive number."""
+    """As usual, or as the environment variable TILEFARM_PATIENCE says.
+
+    Raises JobError where that is no number above 0.
+    """
     text = os.environ.get(VARIABLE)
     if text is None:
         return Patience()
