@@ -40,6 +40,7 @@ class RealSessions:
         self._job = job
         self._errors = job.parent / "said.txt"
         self.runs = job.parent / "runs"
+        self.seconds = 0.0
 
     def run(self, strike: Strike | None) -> Ended:
         """The program from start to end. A strike's clock starts with the run's journal."""
@@ -63,6 +64,7 @@ class RealSessions:
                 _strike(strike, process.pid, children)
                 struck = True
             time.sleep(_POLL_SECONDS)
+        self.seconds = 0.0 if began is None else time.monotonic() - began
         code = process.poll()
         process.kill()
         process.wait()

@@ -9,10 +9,12 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tilefarm.errors import ClusterError, StoppedError
 from tilefarm.execute import cluster
 
 TIMEOUT_SECONDS = 120.0
@@ -135,6 +137,44 @@ def test_nothing_of_ray_is_left_after_a_failed_start(embedded: dict[str, Any]) -
 def test_sigterm_keeps_its_meaning(embedded: dict[str, Any]) -> None:
     """Ray replaces the handler by one that exits with code 15."""
     assert embedded["handler_kept"]
+
+
+@pytest.mark.parametrize(
+    ("failures", "attempts"), [([TimeoutError("too busy")], 2), ([TimeoutError("too busy")] * 3, 2)]
+)
+def test_ray_is_started_a_second_time(
+    monkeypatch: pytest.MonkeyPatch, failures: list[Exception], attempts: int
+) -> None:
+    folders: list[Path] = []
+
+    def init(**options: Any) -> None:
+        folders.append(Path(options["_temp_dir"]).parent)
+        assert all(path.is_dir() == (path == folders[-1]) for path in folders)
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(cluster, "_init", init)
+    if len(failures) > 1:
+        with pytest.raises(ClusterError, match=r"^Ray did not start on this machine \(too busy\); "):
+            cluster.start_local(2, "cpu")
+    else:
+        cluster.start_local(2, "cpu")
+        cluster.leave()
+    assert len(folders) == attempts
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_a_stop_while_ray_starts_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = []
+
+    def init(**options: Any) -> None:
+        starts.append(options)
+        raise StoppedError("stopped by SIGTERM", 15)
+
+    monkeypatch.setattr(cluster, "_init", init)
+    with pytest.raises(StoppedError):
+        cluster.start_local(2, "cpu")
+    assert len(starts) == 1
 
 
 def test_nobody_at_the_address() -> None:
