@@ -115,10 +115,11 @@ def answered(farm: Farm, value: Any) -> Any:
     return Ref(farm.world.time + 0.001, value)
 
 
-def test_slow_work_that_was_ended_has_more_time_the_next_time(monkeypatch: MP) -> None:
+@pytest.mark.parametrize("workers", [2, 4])
+def test_slow_work_that_was_ended_has_more_time_the_next_time(monkeypatch: MP, workers: int) -> None:
     """One tile of 100 that take a second takes 150 s: too long for the deadline, not for the doubled ones."""
-    farm = make_farm(monkeypatch, 2, lambda actor, item: Act(seconds=150 if item == 15 else 1))
-    assert run(farm)[15] == 3  # 60 s were too short, 120 s too, 240 s are not
+    farm = make_farm(monkeypatch, workers, lambda actor, item: Act(seconds=150 if item == 25 else 1))
+    assert run(farm, 300)[25] == 3  # 60 s were too short, 120 s too, 240 s are not
     assert len(farm.world.killed) == 2
 
 

@@ -168,8 +168,7 @@ class Dispatcher(Generic[_Item]):
             if work is None:
                 return
             worker = self._choose(work, load)
-            others = self._running or self._fleet.leftovers
-            if load[worker] + work.load > IN_FLIGHT or (work.exclusive and others):
+            if load[worker] + work.load > IN_FLIGHT or (work.exclusive and self._running):
                 self._again.appendleft(work)
                 return
             work.life = self._fleet.lives(worker)
