@@ -12,7 +12,7 @@ from tests.simulated_ray import Act, Actor, Farm, UnavailableError, make_farm
 from tilefarm.errors import ResourceError
 from tilefarm.events import WorkerChanged
 from tilefarm.execute.deadlines import Effort
-from tilefarm.execute.dispatch import Dispatcher, Errand
+from tilefarm.execute.dispatch import IN_FLIGHT, Dispatcher, Errand
 
 MP = pytest.MonkeyPatch
 ITEMS = 30
@@ -48,6 +48,17 @@ def test_a_worker_that_hangs_in_what_nobody_wants_any_more(monkeypatch: MP, work
         run(farm, 60)
     assert [change for _, change in farm.changes()][:1] == ["hung"]
     assert farm.fleet.leftovers == {}
+
+
+def test_a_worker_has_no_more_calls_because_some_are_not_wanted_any_more(monkeypatch: MP) -> None:
+    def act(actor: Actor, item: Any) -> Act:
+        assert sum(ref.at > actor.world.time for ref in actor.running) < IN_FLIGHT
+        return Act(seconds=30)
+
+    farm = make_farm(monkeypatch, 2, act)
+    abandon(farm)
+    assert len(farm.fleet.leftovers) == 2 * IN_FLIGHT
+    run(farm)
 
 
 def test_short_work_behind_long_work_that_nobody_wants(monkeypatch: MP) -> None:
