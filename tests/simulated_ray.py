@@ -18,6 +18,7 @@ from tilefarm.execute.process import Pulse
 
 RESTART = 5.0
 ANSWER = 0.01
+MOST_SECONDS = 1e5
 
 
 class RaisedError(RayTaskError):
@@ -147,6 +148,7 @@ class World:
         self._pass(self.time)
 
     def wait(self, refs: list[Ref], timeout: float, num_returns: int = 1) -> tuple[list[Ref], list[Ref]]:
+        assert self.time < MOST_SECONDS, "the driver waits for ever"
         end = self.time + timeout
         while True:
             self._pass(self.time)

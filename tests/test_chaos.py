@@ -86,6 +86,7 @@ class Sessions:
         self._codes = list(codes)
         self._said = said
         self.work = work
+        self.seconds = 1.0
 
     def run(self, strike: Strike | None) -> Ended:
         return Ended(self._codes.pop(0) if len(self._codes) > 1 else self._codes[0], self._said)

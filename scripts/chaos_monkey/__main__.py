@@ -48,7 +48,7 @@ class Options:
         parser.add_argument(
             "--faults",
             type=lambda text: tuple(text.split(",")),
-            help=f"of {','.join(ALL_FAULTS)}; default: all but hang, and worker only with --real",
+            help=f"of {','.join(ALL_FAULTS)}; default: all, but worker and hang only with --real",
         )
         parser.add_argument("--only", type=int, metavar="ROUND", help="play this round alone")
         parser.add_argument(

@@ -13,10 +13,10 @@ DamageKind = Literal["flip", "cut", "remove"]
 When = Literal["event", "file", "time"]
 
 STRIKES: tuple[StrikeKind, ...] = ("kill", "term", "full")
-REAL_STRIKES: tuple[StrikeKind, ...] = (*STRIKES, "worker")
+REAL_STRIKES: tuple[StrikeKind, ...] = (*STRIKES, "worker", "hang")
 """With workers that are processes of their own."""
 DAMAGES: tuple[DamageKind, ...] = ("flip", "cut", "remove")
-ALL_FAULTS = (*STRIKES, "worker", "hang", *DAMAGES)
+ALL_FAULTS = (*REAL_STRIKES, *DAMAGES)
 _MOST_DISTURBED = 5
 _SHARE_OF_DAMAGE = 0.35
 _VITAL = ("journal.jsonl", "state.json")
@@ -72,7 +72,7 @@ def draw_strikes(
     chance: random.Random, usual: Usual, kinds: Collection[str], moments: tuple[When, ...]
 ) -> list[Strike]:
     """One for each disturbed session of a round."""
-    known = [kind for kind in (*REAL_STRIKES, "hang") if kind in kinds]
+    known = [kind for kind in REAL_STRIKES if kind in kinds]
     strikes = []
     for _ in range(chance.randint(1, _MOST_DISTURBED) if known else 0):
         kind: StrikeKind = chance.choice(known)

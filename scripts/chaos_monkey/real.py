@@ -15,8 +15,11 @@ from pathlib import Path
 import psutil
 
 from scripts.chaos_monkey.faults import Strike
+from tilefarm.execute.patience import VARIABLE
 
-LONGEST_SECONDS = 170.0
+LONGEST_SECONDS = 400.0
+PATIENCE_SECONDS = 20.0
+"""After which a stopped worker counts as hung: long enough for a busy machine, which loads a network."""
 HUNG = -999
 _PROGRAM = "from tilefarm.cli import main; main()"
 _POLL_SECONDS = 0.02
@@ -37,6 +40,7 @@ class RealSessions:
         self._job = job
         self._errors = job.parent / "said.txt"
         self.runs = job.parent / "runs"
+        self.seconds = 0.0
 
     def run(self, strike: Strike | None) -> Ended:
         """The program from start to end. A strike's clock starts with the run's journal."""
@@ -45,6 +49,7 @@ class RealSessions:
                 [sys.executable, "-c", _PROGRAM, "submit", self._job],
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
+                env={**os.environ, VARIABLE: str(PATIENCE_SECONDS)},
             )
         children: list[psutil.Process] = []
         end = time.monotonic() + LONGEST_SECONDS
@@ -59,6 +64,7 @@ class RealSessions:
                 _strike(strike, process.pid, children)
                 struck = True
             time.sleep(_POLL_SECONDS)
+        self.seconds = 0.0 if began is None else time.monotonic() - began
         code = process.poll()
         process.kill()
         process.wait()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import time
 import zlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -47,6 +46,10 @@ class Sessions(Protocol):
     @property
     def work(self) -> int:
         """Units of work that were begun in all sessions so far."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the last session took, by the clock of strikes."""
 
 
 @dataclass(frozen=True)
@@ -192,13 +195,13 @@ class Round:
 
 def measure(job: Path, sessions: Sessions, in_flight: int | None = None) -> tuple[Usual, Result]:
     """An undisturbed run. Raises RuntimeError where even that fails."""
-    begin = time.monotonic()
     ended = sessions.run(None)
-    seconds = time.monotonic() - begin
     if ended.code:
         raise RuntimeError(f"the undisturbed run ended with code {ended.code}: {ended.said}")
     counts_file = job.parent / "counts.json"
     counts = json.loads(counts_file.read_text(encoding="utf-8")) if counts_file.exists() else {}
     most = 3 * most_pieces(job) or 1  # an iteration, and the loss of its mean where that is the result
-    usual = Usual(counts.get("events", 1), counts.get("files", 1), seconds, sessions.work, in_flight or most)
+    usual = Usual(
+        counts.get("events", 1), counts.get("files", 1), sessions.seconds, sessions.work, in_flight or most
+    )
     return usual, result_of(job)

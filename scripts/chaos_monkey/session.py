@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from dataclasses import dataclass
 from functools import cache
@@ -61,11 +62,14 @@ class StandinSessions:
         _load_weights(network.name, network.weights, network.preprocessing)
         self.log = job.parent / "work.log"
         self.counts = job.parent / "counts.json"
+        self.seconds = 0.0
 
     def run(self, strike: Strike | None) -> Ended:
         """A session from start to end, whatever its end is."""
         with tempfile.TemporaryFile() as said:  # not on the disk that may be full
+            begin = time.monotonic()
             code = self._run(strike, said.fileno())
+            self.seconds = time.monotonic() - begin
             said.seek(0)
             return Ended(code, said.read().decode(errors="replace"))
 

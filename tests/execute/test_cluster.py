@@ -9,17 +9,19 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tilefarm.errors import ClusterError, StoppedError
 from tilefarm.execute import cluster
 
 TIMEOUT_SECONDS = 120.0
 
 EMBEDDED = """
 import json, os, signal, sys, time
-import psutil
+import psutil, tilefarm
 signal.signal(signal.SIGTERM, handler := lambda number, frame: None)
 from tilefarm.errors import ClusterError
 from tilefarm.execute import cluster
@@ -28,13 +30,20 @@ from tilefarm.solve.contract import Weights
 cluster.start_local(2, "cpu")
 facts = {"handler_kept": signal.getsignal(signal.SIGTERM) is handler}
 from tilefarm.execute.farm import RayExecutor
+from tilefarm.execute.protocol import WorkerInfo
 
+class Good:
+    def info(self):
+        return WorkerInfo("cpu", "", None, 1, "float32", os.getpid(), "", tilefarm.__version__, 0, 0)
+
+farm = RayExecutor(lambda weights, device, threads: Good(), Weights({}, "caffe", ""), cluster.Layout(1, 1, 0))
 driver = psutil.Process()
+facts["processes"] = {"driver": driver.pid, "worker": farm.workers[0].process}
 facts["sockets"] = [
-    [process.name(), connection.laddr.ip, connection.laddr.port]
+    [process.pid, connection.laddr.ip, connection.laddr.port]
     for process in [driver, *driver.children(recursive=True)]
-    for connection in process.net_connections("tcp")
-    if connection.status == psutil.CONN_LISTEN
+    for connection in process.net_connections("inet")
+    if connection.laddr and not connection.raddr
 ]
 facts["resources"] = cluster.resources()
 
@@ -44,7 +53,7 @@ def broken(weights, device, threads):
 begin = time.monotonic()
 children = [process for process in driver.children(recursive=True)]
 try:
-    RayExecutor(broken, Weights({}, "caffe", ""), cluster.Layout(2, 1, 0))
+    RayExecutor(broken, Weights({}, "caffe", ""), cluster.Layout(1, 1, 0))
 except ClusterError as error:
     facts["broken"] = [str(error), error.exit_code]
 facts["broken_seconds"] = time.monotonic() - begin
@@ -90,7 +99,7 @@ def started(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def embedded() -> dict[str, Any]:
-    """What was seen in a process that started Ray, and then a farm whose workers cannot be made."""
+    """What was seen in a process that started Ray and a farm, and then one whose worker cannot be made."""
     process = started(EMBEDDED)
     assert process.returncode == 0, process.stderr
     facts: dict[str, Any] = json.loads(process.stdout)
@@ -98,9 +107,12 @@ def embedded() -> dict[str, Any]:
 
 
 def test_embedded_ray_listens_on_loopback_only(embedded: dict[str, Any]) -> None:
+    """TCP and UDP, of all of Ray's parts, the driver and a worker."""
     sockets = embedded["sockets"]
-    # the GCS, the raylet and the driver itself, at the least
-    assert len({name for name, _, _ in sockets}) >= 3, sockets
+    listening = {process for process, _, _ in sockets}
+    # the GCS and the raylet, beside these
+    assert len(listening) >= 4, sockets
+    assert set(embedded["processes"].values()) <= listening
     open_to_others = [socket for socket in sockets if not is_loopback(socket[1])]
     assert not open_to_others
 
@@ -125,6 +137,44 @@ def test_nothing_of_ray_is_left_after_a_failed_start(embedded: dict[str, Any]) -
 def test_sigterm_keeps_its_meaning(embedded: dict[str, Any]) -> None:
     """Ray replaces the handler by one that exits with code 15."""
     assert embedded["handler_kept"]
+
+
+@pytest.mark.parametrize(
+    ("failures", "attempts"), [([TimeoutError("too busy")], 2), ([TimeoutError("too busy")] * 3, 2)]
+)
+def test_ray_is_started_a_second_time(
+    monkeypatch: pytest.MonkeyPatch, failures: list[Exception], attempts: int
+) -> None:
+    folders: list[Path] = []
+
+    def init(**options: Any) -> None:
+        folders.append(Path(options["_temp_dir"]).parent)
+        assert all(path.is_dir() == (path == folders[-1]) for path in folders)
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(cluster, "_init", init)
+    if len(failures) > 1:
+        with pytest.raises(ClusterError, match=r"^Ray did not start on this machine \(too busy\); "):
+            cluster.start_local(2, "cpu")
+    else:
+        cluster.start_local(2, "cpu")
+        cluster.leave()
+    assert len(folders) == attempts
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_a_stop_while_ray_starts_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = []
+
+    def init(**options: Any) -> None:
+        starts.append(options)
+        raise StoppedError("stopped by SIGTERM", 15)
+
+    monkeypatch.setattr(cluster, "_init", init)
+    with pytest.raises(StoppedError):
+        cluster.start_local(2, "cpu")
+    assert len(starts) == 1
 
 
 def test_nobody_at_the_address() -> None:

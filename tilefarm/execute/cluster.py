@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from tilefarm.errors import ClusterError, ResourceError
+from tilefarm.errors import ClusterError, ResourceError, StoppedError
 from tilefarm.execute.protocol import Worker
 from tilefarm.execute.session import Session
 from tilefarm.solve.contract import Weights
@@ -23,6 +23,7 @@ MOST_THREADS = 8
 """A tile's convolutions gain little from more cores than this."""
 STORE_BYTES = 512 * 2**20
 """Object store of an embedded Ray: weights, one level's targets and the tiles in flight."""
+START_ATTEMPTS = 2
 CONNECT_SECONDS = 10.0
 # Ray tries 20 times, for 41 s each (measured with 2.60), before it says that nobody answers.
 IMPATIENT = {"RAY_NUM_REDIS_GET_RETRIES": "1"}
@@ -46,12 +47,29 @@ def start_local(cores: int, device: str) -> None:
     """Start Ray inside this process's session, reachable from this machine only.
 
     `cores` is what Ray may give to workers; GPUs are found by Ray. Its files are in a folder of this user's
-    alone, which goes with it. Raises ClusterError where it does not start.
+    alone, which goes with it. Raises ClusterError where it does not start, the second time either: a machine
+    may be so busy for a while that Ray's own half a minute is too short.
     """
-    global _session
     os.environ.update(LOOPBACK)
     if device.startswith("cuda:"):
         os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:")
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            _start(cores)
+            return
+        except StoppedError:
+            raise
+        except Exception as error:
+            if attempt == START_ATTEMPTS:
+                raise ClusterError(
+                    f"Ray did not start on this machine ({_first_line(error)}); "
+                    "run 'tilefarm doctor', or use --executor local to render without Ray"
+                ) from error
+
+
+def _start(cores: int) -> None:
+    """Start Ray in a session; where that fails, nothing of it is left."""
+    global _session
     try:
         _session = Session()
         _init(
@@ -61,14 +79,9 @@ def start_local(cores: int, device: str) -> None:
             object_store_memory=STORE_BYTES,
             _temp_dir=str(_session.ray_folder),
         )
-    except BaseException as error:
+    except BaseException:
         leave()
-        if not isinstance(error, Exception):
-            raise
-        raise ClusterError(
-            f"Ray did not start on this machine ({_first_line(error)}); "
-            "run 'tilefarm doctor', or use --executor local to render without Ray"
-        ) from error
+        raise
 
 
 def join(address: str) -> None:

@@ -28,7 +28,8 @@ class Patience:
     times_longest: float = 3.0
     """As often as the longest of its like."""
     unknown: float = 600.0
-    """Before anything of the kind has finished; also for a process's first call, which loads the network."""
+    """The least before a process has finished two calls of the kind: the first may load the network, and how
+    fast its machine is, nobody knows."""
     unknown_per_megapixel: float = 2000.0
     """Added to that for every 2^20 pixels that go through the network: a pass with gradients at 1 GFLOP/s."""
 
@@ -61,11 +62,16 @@ class AwakeClock:
         self._most = most
         self._last = clock()
         self._awake = 0.0
+        self.unseen = 0.0
+        """Seconds before the last look that did not count."""
 
     def __call__(self) -> float:
         """Look; the seconds counted so far."""
         now = self._clock()
-        self._awake += min(max(0.0, now - self._last), self._most)
+        passed = max(0.0, now - self._last)
+        counted = min(passed, self._most)
+        self.unseen = passed - counted
+        self._awake += counted
         self._last = now
         return self._awake
 
@@ -75,8 +81,18 @@ class _Watched:
     began: float = 0.0
     """When the running call began at the earliest: given to an idle worker, or the one before it ended."""
     heard: float = 0.0
+    unseen: float = 0.0
+    """Of the running call: seconds that passed and did not count."""
+    unsure: bool = False
+    """Whether the call may have begun long before, unseen."""
     fresh: bool = True
     """Whether its process has finished nothing yet."""
+    paces: dict[Hashable, deque[float]] = field(default_factory=dict)
+    """Its own: where many machines are fast, times of a slow one are soon forgotten."""
+
+    def begin(self, now: float) -> None:
+        self.began = self.heard = now
+        self.unseen, self.unsure = 0.0, False
 
 
 @dataclass
@@ -98,21 +114,33 @@ class Deadlines:
 
     def given(self, worker: int, now: float) -> None:
         """A worker that had nothing to do was given a call."""
-        watched = self._watched[worker]
-        watched.began = watched.heard = now
+        self._watched[worker].begin(now)
+
+    def overlooked(self, seconds: float) -> None:
+        """So many seconds have passed that do not count."""
+        for watched in self._watched:
+            watched.unseen += seconds
 
     def finished(self, worker: int, effort: Effort, now: float) -> None:
-        """A call came back with its result."""
+        """A call came back with its result.
+
+        Its time is no measure of its like where most of it was not seen, or it may include loading the
+        network: a small first call would allow large ones hours.
+        """
         watched = self._watched[worker]
-        paces = self._paces.setdefault(effort.kind, deque(maxlen=REMEMBERED))
-        paces.append((now - watched.began) / effort.work)
+        seen = now - watched.began
+        overlooked = watched.unseen > seen
+        if not (watched.fresh or watched.unsure or overlooked):
+            pace = (seen + watched.unseen) / effort.work
+            self._paces.setdefault(effort.kind, deque(maxlen=REMEMBERED)).append(pace)
+            watched.paces.setdefault(effort.kind, deque(maxlen=REMEMBERED)).append(pace)
         watched.fresh = False
-        watched.began = watched.heard = now
+        watched.begin(now)
+        watched.unsure = overlooked
 
     def failed(self, worker: int, now: float) -> None:
         """A call came back without a result."""
-        watched = self._watched[worker]
-        watched.began = watched.heard = now
+        self._watched[worker].begin(now)
 
     def moved(self, worker: int, now: float) -> None:
         """The call that runs is further than it was."""
@@ -126,20 +154,30 @@ class Deadlines:
         """A worker was ended for its silence. All have twice the time from now on: it may have been slow."""
         self._doublings = min(self._doublings + 1, MOST_DOUBLINGS)
 
+    def made_up(self) -> None:
+        """All that ended workers were at was done since: one doubling less.
+
+        Workers that hang now and then so do not make the wait for the next one longer and longer, while slow
+        work, which takes two doublings or more to get done, keeps some.
+        """
+        self._doublings = max(0, self._doublings - 1)
+
     def silence(self, worker: int, now: float) -> float:
         """Seconds since something was heard of a worker that has work."""
         return now - self._watched[worker].heard
 
     def limit(self, worker: int, efforts: Iterable[Effort]) -> float:
         """Seconds that a worker with these calls may be silent: what the longest of them is allowed."""
-        fresh = self._watched[worker].fresh
-        return max(self._allowed(effort, fresh) for effort in efforts) * float(2**self._doublings)
+        watched = self._watched[worker]
+        return max(self._allowed(effort, watched) for effort in efforts) * float(2**self._doublings)
 
-    def _allowed(self, effort: Effort, fresh: bool) -> float:
+    def _allowed(self, effort: Effort, watched: _Watched) -> float:
         patience, paces = self.patience, self._paces.get(effort.kind)
         unknown = patience.unknown + patience.unknown_per_megapixel * effort.pixels / 2**20
         if not paces:
             return unknown
-        like = max(patience.times * median(paces), patience.times_longest * max(paces)) * effort.work
+        own = watched.paces.get(effort.kind, ())
+        usual = max(median(paces), median(own)) if own else median(paces)
+        like = max(patience.times * usual, patience.times_longest * max(paces)) * effort.work
         known = max(patience.least, like)
-        return max(known, unknown) if fresh else known
+        return known if own else max(known, unknown)

@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 
 from tilefarm.errors import DeviceError, ResourceError, TileFailedError, TilefarmError
 from tilefarm.execute.deadlines import Effort
-from tilefarm.execute.health import Fleet, is_loss, last_line
+from tilefarm.execute.health import Fleet, Leftover, is_loss, last_line
 from tilefarm.execute.protocol import MAX_ATTEMPTS
 
 IN_FLIGHT = 2
@@ -58,6 +58,8 @@ class _Work(Generic[_Item]):
     failed_on: list[int] = field(default_factory=list)
     life: int = 0
     """How often the worker that it was last given to had been lost by then."""
+    silenced: bool = False
+    """Whether a worker that had it was ended for its silence."""
     suspected: int = 0
     """How often it may have ended its worker or was too large for the memory that was left."""
 
@@ -108,7 +110,13 @@ class Dispatcher(Generic[_Item]):
                 self._end_the_hung()
                 self._fill()
         finally:
-            self._fleet.leave({ref: (worker, work.life) for ref, (work, worker) in self._running.items()})
+            effort = self._errand.effort
+            self._fleet.leave(
+                {
+                    ref: Leftover(worker, work.life, effort(work.item))
+                    for ref, (work, worker) in self._running.items()
+                }
+            )
 
     def _wait(self) -> list[Any]:
         """What was answered; the workers are asked now and then."""
@@ -146,6 +154,8 @@ class Dispatcher(Generic[_Item]):
             return None
         fleet.deadlines.finished(worker, self._errand.effort(work.item), fleet.now)
         fleet.did_well(worker)
+        if work.silenced and not any(each.silenced for each in self._unfinished()):
+            fleet.deadlines.made_up()
         return work.item, result, len(work.failed_on) + 1
 
     def _fill(self) -> None:
@@ -171,7 +181,7 @@ class Dispatcher(Generic[_Item]):
         """Per worker that is up, what it has."""
         load = dict.fromkeys(self._fleet.up(), 0)
         busy = [(worker, work.load) for work, worker in self._running.values()]
-        for worker, count in [*busy, *((worker, 1) for worker, _ in self._fleet.leftovers.values())]:
+        for worker, count in [*busy, *((each.worker, 1) for each in self._fleet.leftovers.values())]:
             if worker in load:
                 load[worker] += count
         return load
@@ -232,18 +242,32 @@ class Dispatcher(Generic[_Item]):
     def _end_the_hung(self) -> None:
         """End workers that were silent for too long, and take their work from them."""
         fleet = self._fleet
-        for worker in sorted({worker for _, worker in self._running.values()}):
-            calls = [ref for ref, (_, its) in self._running.items() if its == worker]
-            efforts = [self._errand.effort(self._running[ref][0].item) for ref in calls]
+        for worker, calls in self._calls().items():
             silence = fleet.deadlines.silence(worker, fleet.now)
-            if fleet.is_down(worker) or silence <= fleet.deadlines.limit(worker, efforts):
+            if fleet.is_down(worker) or silence <= fleet.deadlines.limit(worker, calls.values()):
                 continue
-            if ray.wait(calls, timeout=0)[0]:  # just in time
+            if ray.wait([*calls], timeout=0)[0]:  # just in time
                 continue
             fleet.hung(worker, silence)
-            for ref in calls:
-                reason = f"its worker was silent for {silence:.0f} s"
-                self._do_again(self._running.pop(ref)[0], worker, reason, lost=True)
+            reason = f"its worker was silent for {silence:.0f} s"
+            ours = [self._running.pop(ref)[0] for ref in calls if ref in self._running]
+            for work in ours:
+                work.silenced = True
+            for work in ours:
+                self._do_again(work, worker, reason, lost=True)
+
+    def _calls(self) -> dict[int, dict[Any, Effort]]:
+        """Per worker all that it is busy with, whoever it is for."""
+        calls: dict[int, dict[Any, Effort]] = {}
+        for ref, (work, worker) in self._running.items():
+            calls.setdefault(worker, {})[ref] = self._errand.effort(work.item)
+        for ref, leftover in self._fleet.leftovers.items():
+            calls.setdefault(leftover.worker, {})[ref] = leftover.effort
+        return calls
+
+    def _unfinished(self) -> Iterator[_Work[_Item]]:
+        yield from self._again
+        yield from (work for work, _ in self._running.values())
 
     def _heard(self, worker: int, answer: Any) -> None:
         """A worker told of itself."""

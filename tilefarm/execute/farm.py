@@ -18,6 +18,7 @@ import tilefarm
 from tilefarm.errors import ClusterError
 from tilefarm.events import WorkerChanged
 from tilefarm.execute.actor import Actor
+from tilefarm.execute.answers import answers_of_all
 from tilefarm.execute.call import Call, Task, WorkFailedError, name_of
 from tilefarm.execute.cluster import Layout, leave
 from tilefarm.execute.deadlines import Patience
@@ -70,7 +71,7 @@ class RayExecutor:
         ]
         try:
             self._info = self._wait_until_ready()
-            pulses = ray.get([actor.alive.remote() for actor in self._actors], timeout=READY_SECONDS)
+            pulses = answers_of_all(self._actors, lambda actor: actor.alive.remote(), READY_SECONDS)
             self._fleet = Fleet(self._actors, pulses, patience)
         except BaseException:
             self.close()
@@ -170,9 +171,7 @@ class RayExecutor:
 
     def _wait_until_ready(self) -> tuple[WorkerInfo, ...]:
         try:
-            info = ray.get(
-                [actor.info.remote(self._weights) for actor in self._actors], timeout=READY_SECONDS
-            )
+            info = answers_of_all(self._actors, lambda actor: actor.info.remote(self._weights), READY_SECONDS)
         except GetTimeoutError as error:
             raise ClusterError(
                 f"the workers were not ready after {READY_SECONDS:.0f} s; "
@@ -186,4 +185,4 @@ class RayExecutor:
                 f"this is tilefarm {tilefarm.__version__} and the cluster's workers have "
                 f"{', '.join(sorted(strangers))}; install the same version on every node"
             )
-        return tuple(info)
+        return info

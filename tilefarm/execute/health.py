@@ -16,7 +16,7 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from tilefarm.errors import IncompleteError
 from tilefarm.events import WorkerChange, WorkerChanged
 from tilefarm.execute.call import in_a_line
-from tilefarm.execute.deadlines import AwakeClock, Deadlines, Patience
+from tilefarm.execute.deadlines import AwakeClock, Deadlines, Effort, Patience
 from tilefarm.execute.process import Pulse
 
 STRIKES = 3
@@ -44,6 +44,16 @@ class _Condition:
     aside: bool = False
 
 
+@dataclass(frozen=True)
+class Leftover:
+    """A call that is under way and whose result nobody wants any more."""
+
+    worker: int
+    life: int
+    """How often the worker had been lost when it was given the call."""
+    effort: Effort
+
+
 class Fleet:
     """The actors of a farm, by their number."""
 
@@ -52,16 +62,16 @@ class Fleet:
         actors: list[Any],
         pulses: Iterable[Pulse],
         patience: Patience | None = None,
-        clock: Callable[[], float] | None = None,
+        clock: AwakeClock | None = None,
     ) -> None:
-        """`pulses` are the actors' first; `clock` counts seconds."""
+        """`pulses` are the actors' first."""
         self.actors = actors
         self.deadlines = Deadlines(len(actors), patience or Patience())
         self.listener: Callable[[WorkerChanged], None] = lambda event: None
         self.memory_deaths = 0
         """Workers that were ended for want of memory, as far as anyone knows."""
-        self.leftovers: dict[Any, tuple[int, int]] = {}
-        """Calls that nobody waits for any more, with worker and life: the worker is busy with them still."""
+        self.leftovers: dict[Any, Leftover] = {}
+        """By reference."""
         self.probes: dict[Any, int] = {}
         self._share = len(actors)
         """Workers that may work at a time."""
@@ -107,6 +117,7 @@ class Fleet:
     def look(self) -> None:
         """Let time pass. Raises IncompleteError when no worker is left, or none came back in time."""
         self.now = self._clock()
+        self.deadlines.overlooked(self._clock.unseen)
         there = [each for each in self._conditions if not each.gone]
         if any(each.down_since is None or self._is_awaited(each) for each in there):
             return
@@ -165,22 +176,23 @@ class Fleet:
                 self._probe(worker)
             return
         condition.died_twice = 0
-        if condition.condemned and pulse.process == condition.pulse.process:
+        if condition.condemned and _is_same(pulse, condition.pulse):
             self._probe(worker)
         else:
             self._back(worker, pulse)
 
-    def leave(self, calls: dict[Any, tuple[int, int]]) -> None:
-        """Take over calls that are under way and whose results nobody wants: reference to worker and life."""
+    def leave(self, calls: dict[Any, Leftover]) -> None:
+        """Take over calls, by reference: their workers are busy with them still, and may hang in them."""
         self.leftovers.update(calls)
 
     def left(self, reference: Any) -> None:
         """A call that was left has ended, however it did."""
-        worker, life = self.leftovers.pop(reference)
+        leftover = self.leftovers.pop(reference)
+        worker = leftover.worker
         try:
             ray.get(reference)
         except RayError as error:
-            if is_loss(error) and life == self.lives(worker):
+            if is_loss(error) and leftover.life == self.lives(worker):
                 self.lost(worker, error)
         self.deadlines.failed(worker, self.now)
 
@@ -195,8 +207,11 @@ class Fleet:
         same_node = [each for each in self._conditions if each.pulse.node == pulse.node]
         for each in same_node:  # what the kernel did until now explains no later death
             each.pulse = replace(each.pulse, memory_kills=pulse.memory_kills)
-        is_new = (before.node, before.process) != (pulse.node, pulse.process)
-        if is_new and before.node == pulse.node and pulse.memory_kills > before.memory_kills:
+        if (
+            not _is_same(before, pulse)
+            and before.node == pulse.node
+            and pulse.memory_kills > before.memory_kills
+        ):
             self._ran_out_of_memory(worker)
         self._tell(worker, "back", "")
 
@@ -209,9 +224,9 @@ class Fleet:
         condition = self._conditions[worker]
         condition.deaths += 1
         condition.down_since = self.now
-        self.leftovers = {ref: of for ref, of in self.leftovers.items() if of[0] != worker}
+        self.leftovers = {ref: of for ref, of in self.leftovers.items() if of.worker != worker}
+        self._probe(worker)  # before the listener, which may raise, and this worker be wanted again
         self._tell(worker, change, reason)
-        self._probe(worker)
         self.struck(worker, reason)
 
     def _ran_out_of_memory(self, worker: int) -> None:
@@ -226,6 +241,11 @@ class Fleet:
 
     def _tell(self, worker: int, change: WorkerChange, reason: str) -> None:
         self.listener(WorkerChanged(worker, change, reason, len(self.up())))
+
+
+def _is_same(one: Pulse, other: Pulse) -> bool:
+    """Whether they are of one process. In containers on other machines its number may come again."""
+    return (one.node, one.process) == (other.node, other.process)
 
 
 def is_loss(error: Exception) -> bool:

@@ -97,23 +97,33 @@ def _attempt(worker: Worker, call: Call) -> tuple[Any, int]:
 
 
 class _Ticker:
-    """Reports a worker's progress twice a second while the block runs."""
+    """Reports a worker's progress twice a second while the block runs.
+
+    What the report raises comes out of the block, as it would without a thread.
+    """
 
     def __init__(self, worker: Worker, on_progress: Callable[[Progress], None]) -> None:
         self._worker = worker
         self._on_progress = on_progress
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self._error: Exception | None = None
 
     def __enter__(self) -> None:
         self._thread.start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        if self._error is not None and kind is None:
+            raise self._error
 
     def _run(self) -> None:
         while not self._stop.wait(PROGRESS_SECONDS):
             progress = self._worker.progress()
             if progress is not None:
-                self._on_progress(progress)
+                try:
+                    self._on_progress(progress)
+                except Exception as error:  # noqa: BLE001 - raised again in the main thread
+                    self._error = error
+                    return

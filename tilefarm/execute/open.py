@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
+from tilefarm.execute.patience import patience_here
 from tilefarm.execute.protocol import Executor
 from tilefarm.solve.contract import Weights
 
@@ -43,6 +44,7 @@ def open_executor(
         return LocalExecutor(TileWorker(weights, device, min(cores, 8)))
     from tilefarm.execute import cluster
 
+    patience = patience_here()
     if choice.address is None:
         cluster.start_local(max(cores, workers or 1), device)
     else:
@@ -51,7 +53,7 @@ def open_executor(
         layout = cluster.layout(device, workers, most)
         from tilefarm.execute.farm import RayExecutor
 
-        return RayExecutor(cluster.make_worker, weights, layout)
+        return RayExecutor(cluster.make_worker, weights, layout, patience)
     except BaseException:
         cluster.leave()
         raise

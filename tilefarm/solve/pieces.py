@@ -108,10 +108,10 @@ class PieceSolver:
         )
 
     def gradient(self, task: PieceTask, derivatives: Derivatives) -> PieceGradient | MissingState:
-        """Pass 2. Runs the crop again where its graph was not kept."""
+        """Pass 2. Runs the crop again where its graph was not kept, or the crop is sent all the same."""
         self._enter(task)
         graph = self._graphs.pop(task.index, None)
-        if graph is None:
+        if graph is None or task.crop is not None:
             fixed = self._known(task)
             if fixed is None or task.crop is None:
                 return MissingState(task.index)
@@ -228,11 +228,14 @@ class PieceSolver:
             return _Graph(image, self._network.features(image, list(self._strides)), fixed)
 
     def _known(self, task: PieceTask) -> _Fixed | None:
-        """The content's features and the regions' shares at the core; None where they are not known."""
+        """The content's features and the regions' shares at the core; None where they are not known.
+
+        Made anew where the content is sent: what was kept may have gone bad.
+        """
         if self._nothing_fixed:
             return _Fixed({}, {})
         known = self._fixed.get(task.index)
-        if known is not None or task.content is None:
+        if task.content is None:
             return known
         features = {}
         if self._content:
@@ -242,7 +245,7 @@ class PieceSolver:
             {name: self._core(features[name], name, task.core).clone() for name in self._content},
             core_shares(task.regions, task.core, self._settings.network, self._style, self._network.device),
         )
-        if len(self._fixed) < self._most_contents:
+        if known is not None or len(self._fixed) < self._most_contents:
             self._fixed[task.index] = fixed
         return fixed
 
