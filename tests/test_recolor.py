@@ -175,7 +175,7 @@ def test_a_run_that_is_not_finished_is_not_recoloured(submit: Submit, tmp_path: 
 
 def test_a_run_in_work_is_left_alone(submit: Submit, tmp_path: Path) -> None:
     run = submit()
-    with RunLock(run), pytest.raises(JobError, match="is working on"):
+    with RunLock(run), pytest.raises(JobError, match="is being worked on"):
         recolor(Request(run.root, tmp_path / "other.tif", "statistics"))
 
 

@@ -207,6 +207,7 @@ def test_a_temporary_file_of_a_killed_driver_is_cleared(tmp_path: Path) -> None:
     job = load_job(path)
     run = run_folder(job, tmp_path / "runs")
     run.snapshots.mkdir(parents=True)
+    run.job.touch()
     (run.snapshots / ".level-00-step-0000004.jpg.77.part.jpg").write_bytes(b"half")
     assert go_on(path, mixer=True)[0] == run
     assert names(run)[0] == "00 0000000"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,3 +63,32 @@ def test_processes_that_the_kernel_ended_are_counted(cgroup: Path, monkeypatch: 
     assert process.memory_kills() == 5
     write(cgroup, memory__events="no numbers at all")
     assert process.memory_kills() == 2
+
+
+KEPT = """
+import sys
+import numpy as np
+import psutil
+from tilefarm.execute.process import give_back_large_blocks
+
+if sys.argv[1] == "give back":
+    give_back_large_blocks()
+del (blocks := [np.ones(2**20) for _ in range(2)])[:]  # frees 8 MiB blocks: glibc's own limit rises
+blocks = [np.ones(2**20 - 2**13) for _ in range(40)]
+pin = np.ones(2**18)  # lies above them
+full = psutil.Process().memory_info().rss
+del blocks
+print((full - psutil.Process().memory_info().rss) // 2**20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps large blocks")
+def test_large_blocks_go_back_to_the_system() -> None:
+    def given_back(how: str) -> int:
+        process = subprocess.run(
+            [sys.executable, "-c", KEPT, how], capture_output=True, text=True, check=True, timeout=60
+        )
+        return int(process.stdout)
+
+    assert given_back("keep") < 100
+    assert given_back("give back") > 300

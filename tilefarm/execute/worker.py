@@ -8,7 +8,7 @@ import platform
 import torch
 
 import tilefarm
-from tilefarm.execute.process import free_memory, peak_rss, total_memory
+from tilefarm.execute.process import free_memory, give_back_large_blocks, peak_rss, total_memory
 from tilefarm.execute.protocol import Batch, Keep, Progress, WorkerInfo
 from tilefarm.solve.backend import fast_precision, make_network, resolve_device
 from tilefarm.solve.contract import LevelTargets, SolverSettings, Weights
@@ -29,6 +29,7 @@ class TileWorker:
     """A worker on real features: one device, `threads` torch threads."""
 
     def __init__(self, weights: Weights, device: str, threads: int) -> None:
+        give_back_large_blocks()
         self._weights = weights
         self._device = resolve_device(device)
         self._threads = threads
