@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import ray
@@ -21,7 +21,7 @@ from tilefarm.execute.call import Call
 from tilefarm.execute.dispatch import IN_FLIGHT
 from tilefarm.execute.farm import RayExecutor
 from tilefarm.execute.protocol import Batch, Progress, Worker
-from tilefarm.solve.contract import LevelTargets, SolverSettings, Weights
+from tilefarm.solve.contract import LevelTargets, Losses, Picture, SolverSettings, Weights
 from tilefarm.solve.tasks import TileSolution, TileTask
 
 DEADLINE_SECONDS = 60.0
@@ -35,20 +35,22 @@ def batch(index: int) -> Batch:
     return Batch(index, (TileTask(index, pixels, pixels, 1),))
 
 
-class SlowToSend:
-    """A result that cannot be sent before the next tile is begun."""
+def solution(index: int, image: Picture) -> tuple[TileSolution, ...]:
+    return (TileSolution(index, image, Losses(1, 1, 0, 0), Losses(1, 1, 0, 0), 1, 0, 0.0),)
 
-    def __init__(self, index: int, next_one: Path) -> None:
-        self.index = index
-        self._next_one = next_one
 
-    def __reduce__(self) -> tuple[Callable[[int], int], tuple[int]]:
+class SlowToSend(np.ndarray[Any, np.dtype[np.float32]]):
+    """A picture that cannot be sent before the next tile is begun."""
+
+    next_one: Path
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         end = time.monotonic() + DEADLINE_SECONDS
-        while not self._next_one.exists():
+        while not self.next_one.exists():
             if time.monotonic() > end:
-                raise TimeoutError(f"tile {self.index + 1} was not begun while tile {self.index} was sent")
+                raise TimeoutError(f"tile {self.next_one.name} was not begun while the one before was sent")
             time.sleep(0.005)
-        return int, (self.index,)
+        return np.zeros, (self.shape, np.float32)
 
 
 def make_worker_in(folder: Path, last: int) -> Callable[[Weights, str, int], Worker]:
@@ -57,8 +59,9 @@ def make_worker_in(folder: Path, last: int) -> Callable[[Weights, str, int], Wor
             self, settings: SolverSettings, targets: LevelTargets, batch: Batch
         ) -> tuple[TileSolution, ...]:
             (folder / str(batch.index)).touch()
-            next_one = folder / str(min(batch.index + 1, last))
-            return cast(tuple[TileSolution, ...], SlowToSend(batch.index, next_one))
+            image = batch.tasks[0].image.view(SlowToSend)
+            image.next_one = folder / str(min(batch.index + 1, last))
+            return solution(batch.index, image)
 
     return lambda weights, device, threads: Telling()
 
@@ -70,7 +73,7 @@ def test_the_next_tile_is_begun_while_a_result_is_sent(tmp_path: Path) -> None:
     try:
         farm = RayExecutor(make_worker_in(tmp_path, 4), WEIGHTS, cluster.Layout(1, 1, 0))
         done = list(farm.solve(SETTINGS, TARGETS, map(batch, range(5)), ignore))
-        assert sorted(cast(Any, one.solutions) for one in done) == [0, 1, 2, 3, 4]
+        assert sorted(one.solutions[0].index for one in done) == [0, 1, 2, 3, 4]
         assert [one.attempts for one in done] == [1] * 5, "a result that waits in vain is a failure"
         farm.close()
     finally:
@@ -94,7 +97,7 @@ def test_one_thread_does_all_the_work() -> None:
             assert at_work.acquire(blocking=False), "two calls work at a time"
             threads.add(threading.get_ident())
             at_work.release()
-            return ()
+            return solution(batch.index, batch.tasks[0].image)
 
     def make(weights: Weights, device: str, count: int) -> Worker:
         threads.add(threading.get_ident())
@@ -106,6 +109,6 @@ def test_one_thread_does_all_the_work() -> None:
             pool.submit(actor.do, WEIGHTS, TARGETS, Call("solve", SETTINGS, batch(index)))
             for index in range(50)
         ]
-        assert [call.result() for call in calls] == [()] * 50
+        assert [call.result()[0].index for call in calls] == list(range(50))
     assert len(threads) == 1
     assert threading.get_ident() not in threads
