@@ -67,6 +67,9 @@ class Bench:
         """The program, which may be held in a tile."""
         program = [sys.executable, "-m", "tests.standin_program", str(self.folder), *map(str, arguments)]
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        streams["preexec_fn"] = lambda: (
+            signal.signal(signal.SIGHUP, signal.SIG_DFL) and None
+        )  # tests under nohup
         process: Process = subprocess.Popen(
             program, cwd=Path(standin_program.__file__).parents[1], text=True, **(streams | options)
         )
