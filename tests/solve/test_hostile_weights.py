@@ -16,6 +16,7 @@ from tilefarm.errors import JobError
 from tilefarm.solve.weight_files import read_weight_file
 from tilefarm.solve.weights import load_weights
 
+MP = pytest.MonkeyPatch
 SMALL = {"features.0.weight": torch.ones(4, 3, 3, 3), "features.0.bias": torch.ones(4)}
 
 
@@ -55,6 +56,17 @@ def test_an_archive_that_grows_is_not_unpacked(tmp_path: Path) -> None:
             bomb.writestr(part.filename, good.read(part))
         bomb.writestr("archive/data/7", bytes(30_000_000))
     with pytest.raises(JobError, match=r"must hold its parts uncompressed.* would unpack to 300\d{5}"):
+        load_weights("vgg16", path)
+
+
+def test_an_archive_whose_parts_cannot_be_listed_is_not_read(tmp_path: Path, monkeypatch: MP) -> None:
+    """Whatever torch would make of it: nobody knows what it unpacks to."""
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was read"))
+    path = tmp_path / "odd.pth"
+    path.write_bytes(
+        FILES["zipped.pth"].replace(b"PK\x01\x02", b"PK\x01\x03")
+    )  # the parts' marks in the list
+    with pytest.raises(JobError, match="cannot be read"):
         load_weights("vgg16", path)
 
 

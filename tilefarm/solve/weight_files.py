@@ -20,6 +20,8 @@ from tilefarm.spec.networks import NETWORK_NAMES, convolutions
 
 Naming = Literal["features", "conv"]
 
+_ARCHIVE = b"PK\x03\x04"
+"""How a zip archive begins; torch, too, tells its two forms of .pth files apart by it."""
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
@@ -94,10 +96,13 @@ def _check_archive(path: Path) -> None:
     Files in the older form are no archive; what they claim to hold, torch compares with what there is.
     """
     try:
+        with path.open("rb") as file:
+            if file.read(len(_ARCHIVE)) != _ARCHIVE:
+                return
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(part.file_size for part in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise JobError(_unreadable(path, first_line(error))) from error
     if unpacked > path.stat().st_size:
         raise JobError(
             f"the weights file {path} must hold its parts uncompressed, as torch writes them, but its "
