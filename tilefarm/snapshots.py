@@ -13,6 +13,7 @@ from pathlib import Path
 from tilefarm import faults
 from tilefarm.files import replacing, telling_when_full
 from tilefarm.geometry import Box, Size
+from tilefarm.image.engine import saving
 from tilefarm.image.preview import write_snapshot
 from tilefarm.plan.build import LevelPlan
 from tilefarm.plan.frames import last_step, snapshot_steps
@@ -61,7 +62,7 @@ class LevelSnapshots:
         if self._every:
             path = self._prepare(step)
             if not is_whole_picture(path):
-                with telling_when_full(path), replacing(path) as temporary:
+                with saving(path), replacing(path) as temporary:
                     write_snapshot(source, size, inside, temporary, self._long_side)
                     seal_file(temporary)
                 faults.reached("snapshot: written")

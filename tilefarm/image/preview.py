@@ -31,12 +31,13 @@ def write_preview(source: Path, size: Size, target: Path, long_side: int = 1024)
 def write_snapshot(source: Path, size: Size, inside: Box, target: Path, long_side: int) -> None:
     """Write the part `inside` of a raw canvas of `size` like a preview, but as a JPEG.
 
-    The canvas streams: memory does not grow with it. Raises ResourceError where the disk is full.
+    The canvas streams: memory does not grow with it. `target` is written in place: it is the caller's
+    temporary file, and errors of the disk are told by the name that it will have.
     """
-    with replacing(target) as temporary, raw_image(source, size) as image:
+    with raw_image(source, size) as image:
         part = image.crop(inside.left, inside.top, inside.width, inside.height)
         picture = _small(part, long_side)
-        with saving(target), temporary.open("wb") as file:
+        with target.open("wb") as file:
             to = pyvips.Target.new_to_descriptor(file.fileno())
             picture.jpegsave_target(to, Q=_SNAPSHOT_QUALITY, subsample_mode="off", profile="srgb")
 
