@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -130,8 +130,8 @@ def test_a_listener_that_fails_leaves_no_worker_behind(monkeypatch: MP) -> None:
     assert farm.changes() == [(0, "back")]
 
 
-def test_a_new_process_on_another_machine_may_have_the_old_number(monkeypatch: MP) -> None:
-    """In containers workers have small numbers, the same everywhere."""
+def hanging_once() -> Callable[[Actor, Any], Act]:
+    """Workers of which the first that gets item 3 hangs."""
     hangs = [True]
 
     def act(actor: Actor, item: Any) -> Act:
@@ -140,7 +140,12 @@ def test_a_new_process_on_another_machine_may_have_the_old_number(monkeypatch: M
             return Act("hang")
         return Act()
 
-    farm = make_farm(monkeypatch, 1, act)
+    return act
+
+
+def test_a_new_process_on_another_machine_may_have_the_old_number(monkeypatch: MP) -> None:
+    """In containers workers have small numbers, the same everywhere."""
+    farm = make_farm(monkeypatch, 1, hanging_once())
     pulse = Actor.pulse
     moved = lambda actor: replace(pulse(actor), process=7, node=f"machine-{actor.life}")  # noqa: E731
     monkeypatch.setattr(Actor, "pulse", moved)
@@ -151,15 +156,7 @@ def test_a_new_process_on_another_machine_may_have_the_old_number(monkeypatch: M
 
 def test_a_process_that_answers_once_more_is_not_back(monkeypatch: MP) -> None:
     """It was ended, and its end takes 3 s: work that was given to it until then would be lost."""
-    hangs = [True]
-
-    def act(actor: Actor, item: Any) -> Act:
-        if item == 3 and hangs:
-            hangs.clear()
-            return Act("hang")
-        return Act()
-
-    farm = make_farm(monkeypatch, 1, act)
+    farm = make_farm(monkeypatch, 1, hanging_once())
     run(farm)
     assert farm.changes() == [(0, "hung"), (0, "back")]
     assert farm.world.actors[0].given.count(3) == 2, "once before and once after, none in between"
