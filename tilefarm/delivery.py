@@ -39,14 +39,7 @@ def _is_a_picture(prepared: Prepared) -> bool:
     """Whether the output file is a whole picture of the right form, whatever it shows."""
     output = prepared.job.output
     try:
-        check_output(
-            output.path,
-            size=prepared.plan.output,
-            bit_depth=output.bit_depth,
-            dpi=output.dpi,
-            format=output.format,
-            alpha=keeps_alpha(prepared),
-        )
+        check_output(output.path, prepared.plan.output, output.form, alpha=keeps_alpha(prepared))
     except TilefarmError:
         return False
     return True

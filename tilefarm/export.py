@@ -30,15 +30,7 @@ def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, l
         kept_alpha(prepared, run) as alpha,
     ):
         faults.reached("export: canvas coloured")
-        write_output(
-            canvas,
-            size,
-            output.path,
-            format=output.format,
-            bit_depth=output.bit_depth,
-            dpi=output.dpi,
-            alpha=alpha,
-        )
+        write_output(canvas, size, output.path, output.form, alpha)
     line = Exported(
         path=str(output.path),
         crc=checksum(output.path),

@@ -195,12 +195,4 @@ def _write(source: _Source, output: Output, folder: Path) -> None:
         if source.clear is not None:
             alpha = Path(name) / "alpha.f32"
             write_content(*source.clear, source.size, alpha, part="alpha")
-        write_output(
-            canvas,
-            source.size,
-            output.path,
-            format=output.format,
-            bit_depth=output.bit_depth,
-            dpi=output.dpi,
-            alpha=alpha,
-        )
+        write_output(canvas, source.size, output.path, output.form, alpha)

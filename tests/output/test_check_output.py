@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from tilefarm.errors import TilefarmError
 from tilefarm.geometry import Size
 from tilefarm.image.colour import srgb_profile
 from tilefarm.output.check import check_output
-from tilefarm.output.check_target import Format
 from tilefarm.output.write import write_output
+from tilefarm.spec.file_form import FileForm, Format
 
 SIZE = Size(290, 270)
 Bits = Literal[8, 16]
@@ -26,25 +27,26 @@ def written(folder: Path, format: Format, bits: Bits) -> Path:
     values = np.random.default_rng(1).uniform(0, 1, (SIZE.height, SIZE.width, 3))
     values.astype("<f4").tofile(folder / "canvas.raw")
     target = folder / "out"
-    write_output(folder / "canvas.raw", SIZE, target, format=format, bit_depth=bits, dpi=300)
+    write_output(folder / "canvas.raw", SIZE, target, FileForm(format, bits, 300))
     return target
 
 
 @pytest.mark.parametrize(("format", "bits"), KINDS)
 def test_what_differs_is_named(tmp_path: Path, format: Format, bits: Bits) -> None:
     path = written(tmp_path, format, bits)
-    right: dict[str, Any] = {"size": SIZE, "bit_depth": bits, "dpi": 300.0, "format": format}
-    check_output(path, **right)
-    check_output(path, **{**right, "dpi": 301.0})
+    right = FileForm(format, bits, 300)
+    check_output(path, SIZE, right)
+    check_output(path, SIZE, replace(right, dpi=301))
     with pytest.raises(TilefarmError, match="size is 290x270, not 290x271"):
-        check_output(path, **{**right, "size": Size(290, 271)})
-    with pytest.raises(TilefarmError, match=rf"bits is \({bits}, {bits}, {bits}\)"):
-        check_output(path, **{**right, "bit_depth": 24 - bits})
+        check_output(path, Size(290, 271), right)
+    if format != "jpeg":
+        with pytest.raises(TilefarmError, match=rf"bits is \({bits}, {bits}, {bits}\)"):
+            check_output(path, SIZE, replace(right, bit_depth=16 if bits == 8 else 8))
     with pytest.raises(TilefarmError, match=r"dpi is .*, not 303"):
-        check_output(path, **{**right, "dpi": 303.0})
-    other = "png" if format != "png" else "tiff"
-    with pytest.raises(TilefarmError, match=f"cannot open it as {other.upper()}"):
-        check_output(path, **{**right, "format": other})
+        check_output(path, SIZE, replace(right, dpi=303))
+    kind: Format = "png" if format != "png" else "tiff"
+    with pytest.raises(TilefarmError, match=f"cannot open it as {kind.upper()}"):
+        check_output(path, SIZE, replace(right, format=kind))
 
 
 @pytest.mark.parametrize(("format", "bits"), KINDS)
@@ -58,7 +60,7 @@ def test_broken_pixels_are_found(tmp_path: Path, format: Format, bits: Bits, whe
     data[start:end] = b"\xff\xd9" * ((end - start) // 2) if format == "jpeg" else bytes(end - start)
     path.write_bytes(bytes(data))
     with pytest.raises(TilefarmError, match="not as it should be"):
-        check_output(path, size=SIZE, bit_depth=bits, dpi=300, format=format)
+        check_output(path, SIZE, FileForm(format, bits, 300))
 
 
 def test_one_flipped_bit_of_a_checksummed_format_is_found(tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_one_flipped_bit_of_a_checksummed_format_is_found(tmp_path: Path) -> Non
         data[len(data) // 2] ^= 1
         path.write_bytes(bytes(data))
         with pytest.raises(TilefarmError, match="do not decode"):
-            check_output(path, size=SIZE, bit_depth=bits, dpi=300, format=format)
+            check_output(path, SIZE, FileForm(format, bits, 300))
 
 
 @pytest.mark.parametrize(("format", "bits"), KINDS)
@@ -78,17 +80,17 @@ def test_cut_files_are_found(tmp_path: Path, format: Format, bits: Bits, kept: f
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * kept)])
     with pytest.raises(TilefarmError, match="not as it should be"):
-        check_output(path, size=SIZE, bit_depth=bits, dpi=300, format=format)
+        check_output(path, SIZE, FileForm(format, bits, 300))
 
 
 def test_other_channels_and_a_missing_profile_are_named(tmp_path: Path) -> None:
     path = tmp_path / "alpha.png"
     Image.new("RGBA", (5, 4)).save(path, dpi=(300, 300), icc_profile=srgb_profile())
     with pytest.raises(TilefarmError, match=r"channels is \('R', 'G', 'B', 'A'\)"):
-        check_output(path, size=Size(5, 4), bit_depth=8, dpi=300, format="png")
+        check_output(path, Size(5, 4), FileForm("png", 8, 300))
     Image.new("RGB", (5, 4)).save(path, dpi=(300, 300))
     with pytest.raises(TilefarmError, match="colour profile is False"):
-        check_output(path, size=Size(5, 4), bit_depth=8, dpi=300, format="png")
+        check_output(path, Size(5, 4), FileForm("png", 8, 300))
 
 
 def test_pillows_limit_is_lifted_and_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,10 +98,10 @@ def test_pillows_limit_is_lifted_and_put_back(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_output(path, size=SIZE, bit_depth=8, dpi=300, format="png")
+        check_output(path, SIZE, FileForm("png", 8, 300))
     assert Image.MAX_IMAGE_PIXELS == 1000
 
 
 def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(TilefarmError, match="Pillow cannot open it"):
-        check_output(tmp_path / "none.png", size=SIZE, bit_depth=8, dpi=300, format="png")
+        check_output(tmp_path / "none.png", SIZE, FileForm("png", 8, 300))

@@ -10,7 +10,8 @@ import pytest
 from tests.picture_files import encoded
 from tilefarm.errors import JobError
 from tilefarm.geometry import Size
-from tilefarm.output.check_target import Format, check_target
+from tilefarm.output.check_target import check_target
+from tilefarm.spec.file_form import Format
 
 
 def test_missing_folders_are_created_and_nothing_else(tmp_path: Path) -> None:

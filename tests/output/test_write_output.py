@@ -23,8 +23,8 @@ from tilefarm.geometry import Size
 from tilefarm.image.colour import srgb_profile
 from tilefarm.image.decode import inspect, open_srgb
 from tilefarm.output import write as module
-from tilefarm.output.check_target import Format
 from tilefarm.output.write import write_output
+from tilefarm.spec.file_form import FileForm, Format
 
 Bits = Literal[8, 16]
 KINDS: list[tuple[Format, Bits]] = [("tiff", 8), ("tiff", 16), ("png", 8), ("png", 16), ("jpeg", 8)]
@@ -59,7 +59,7 @@ def small_disk(limit: int) -> Iterator[None]:
 def test_tiff_values(tmp_path: Path, bits: Bits) -> None:
     source, values = canvas(tmp_path)
     target = tmp_path / "out.tif"
-    write_output(source, SIZE, target, format="tiff", bit_depth=bits, dpi=300)
+    write_output(source, SIZE, target, FileForm("tiff", bits, 300))
     found = pyvips.Image.new_from_file(str(target)).numpy()
     assert found.dtype == f"uint{bits}"
     # A step may differ where float32 arithmetic puts a value on the other side of a half.
@@ -71,8 +71,8 @@ def test_tiff_values(tmp_path: Path, bits: Bits) -> None:
 def test_png_values(tmp_path: Path, bits: Bits) -> None:
     source, values = canvas(tmp_path)
     target = tmp_path / "out.png"
-    write_output(source, SIZE, target, format="png", bit_depth=bits, dpi=300)
-    write_output(source, SIZE, tmp_path / "out.tif", format="tiff", bit_depth=bits, dpi=300)
+    write_output(source, SIZE, target, FileForm("png", bits, 300))
+    write_output(source, SIZE, tmp_path / "out.tif", FileForm("tiff", bits, 300))
     if bits == 8:
         with Image.open(target) as image:
             np.testing.assert_array_equal(np.asarray(image), rounded(values, 8))
@@ -85,7 +85,7 @@ def test_jpeg_values(tmp_path: Path) -> None:
     x, y = np.meshgrid(np.linspace(-0.1, 1.1, SIZE.width), np.linspace(0, 1, SIZE.height))
     values = np.stack([x, y, 1 - x], axis=2).astype("<f4")
     values.tofile(tmp_path / "canvas.raw")
-    write_output(tmp_path / "canvas.raw", SIZE, tmp_path / "o.jpg", format="jpeg", bit_depth=8, dpi=300)
+    write_output(tmp_path / "canvas.raw", SIZE, tmp_path / "o.jpg", FileForm("jpeg", 8, 300))
     with Image.open(tmp_path / "o.jpg") as image:
         assert np.abs(np.asarray(image) - rounded(values, 8)).max() <= 6
         layers = getattr(image, "layer")  # noqa: B009
@@ -97,7 +97,7 @@ def test_jpeg_values(tmp_path: Path) -> None:
 def test_profile_resolution_and_size(tmp_path: Path, format: Format, bits: Bits, dpi: float) -> None:
     source, _ = canvas(tmp_path)
     target = tmp_path / "out"
-    write_output(source, SIZE, target, format=format, bit_depth=bits, dpi=dpi)
+    write_output(source, SIZE, target, FileForm(format, bits, dpi))
     with Image.open(target) as image:
         assert image.format == format.upper()
         assert image.size == (SIZE.width, SIZE.height)
@@ -108,7 +108,7 @@ def test_profile_resolution_and_size(tmp_path: Path, format: Format, bits: Bits,
 
 def test_tiff_is_tiled_compressed_and_without_a_date(tmp_path: Path) -> None:
     source, _ = canvas(tmp_path)
-    write_output(source, SIZE, tmp_path / "out.tif", format="tiff", bit_depth=16, dpi=300)
+    write_output(source, SIZE, tmp_path / "out.tif", FileForm("tiff", 16, 300))
     with tifffile.TiffFile(tmp_path / "out.tif") as file:
         tags = {tag.name: tag.value for tag in file.pages[0].tags}
         assert not file.is_bigtiff
@@ -122,7 +122,7 @@ def test_tiff_is_tiled_compressed_and_without_a_date(tmp_path: Path) -> None:
 def test_beyond_4_gib_tiff_is_big(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_CLASSIC_TIFF_BYTES", 512 * 512 * 3 * 2 - 1)
     source, values = canvas(tmp_path)
-    write_output(source, SIZE, tmp_path / "out.tif", format="tiff", bit_depth=16, dpi=300)
+    write_output(source, SIZE, tmp_path / "out.tif", FileForm("tiff", 16, 300))
     with tifffile.TiffFile(tmp_path / "out.tif") as file:
         assert file.is_bigtiff
         assert np.abs(file.asarray() - rounded(values, 16)).max() <= 1
@@ -132,7 +132,7 @@ def test_beyond_4_gib_tiff_is_big(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_same_pixels_give_the_same_bytes(tmp_path: Path, format: Format, bits: Bits) -> None:
     source, _ = canvas(tmp_path)
     for name in ("a", "b"):
-        write_output(source, SIZE, tmp_path / name, format=format, bit_depth=bits, dpi=300)
+        write_output(source, SIZE, tmp_path / name, FileForm(format, bits, 300))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -143,7 +143,7 @@ def test_any_small_size(
 ) -> None:
     folder = tmp_path_factory.mktemp("small")
     source, values = canvas(folder, Size(width, height))
-    write_output(source, Size(width, height), folder / "o", format=kind[0], bit_depth=kind[1], dpi=300)
+    write_output(source, Size(width, height), folder / "o", FileForm(kind[0], kind[1], 300))
     found = open_srgb(inspect(folder / "o", "content")).numpy()
     assert found.shape == values.shape
     if kind[0] != "jpeg":
@@ -160,7 +160,7 @@ def test_what_is_not_finite_is_never_written(
     values[211, 17, 1] = bad
     values.tofile(source)
     with pytest.raises(TilefarmError, match="not finite at x=17, y=211"):
-        write_output(source, SIZE, tmp_path / "out", format=format, bit_depth=bits, dpi=300)
+        write_output(source, SIZE, tmp_path / "out", FileForm(format, bits, 300))
     assert [path.name for path in tmp_path.iterdir()] == ["canvas.raw"]
 
 
@@ -169,7 +169,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, format: Format, bits: B
     source, _ = canvas(tmp_path)
     (tmp_path / "out").write_bytes(b"old")
     with small_disk(20_000), pytest.raises(ResourceError, match="disk became full"):
-        write_output(source, SIZE, tmp_path / "out", format=format, bit_depth=bits, dpi=300)
+        write_output(source, SIZE, tmp_path / "out", FileForm(format, bits, 300))
     assert (tmp_path / "out").read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["canvas.raw", "out"]
 
@@ -179,13 +179,13 @@ def test_a_file_that_fails_its_check_never_gets_its_name(
 ) -> None:
     source, _ = canvas(tmp_path)
 
-    def refuse(path: Path, **_: object) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
         assert path.stat().st_size > 1000
         raise TilefarmError("differs")
 
     monkeypatch.setattr(module, "check_output", refuse)
     with pytest.raises(TilefarmError, match="differs"):
-        write_output(source, SIZE, tmp_path / "out.tif", format="tiff", bit_depth=16, dpi=300)
+        write_output(source, SIZE, tmp_path / "out.tif", FileForm("tiff", 16, 300))
     assert [path.name for path in tmp_path.iterdir()] == ["canvas.raw"]
 
 
@@ -194,7 +194,7 @@ def test_the_users_umask_decides_who_may_read(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         for format, bits in KINDS:
-            write_output(source, Size(4, 4), tmp_path / format, format=format, bit_depth=bits, dpi=300)
+            write_output(source, Size(4, 4), tmp_path / format, FileForm(format, bits, 300))
             assert (tmp_path / format).stat().st_mode & 0o777 == 0o640
     finally:
         os.umask(before)
@@ -203,10 +203,10 @@ def test_the_users_umask_decides_who_may_read(tmp_path: Path) -> None:
 def test_jpeg_has_8_bits(tmp_path: Path) -> None:
     source, _ = canvas(tmp_path, Size(4, 4))
     with pytest.raises(ValueError, match="8 bits only"):
-        write_output(source, Size(4, 4), tmp_path / "o.jpg", format="jpeg", bit_depth=16, dpi=300)
+        write_output(source, Size(4, 4), tmp_path / "o.jpg", FileForm("jpeg", 16, 300))
 
 
 def test_a_canvas_of_another_size(tmp_path: Path) -> None:
     source, _ = canvas(tmp_path, Size(4, 4))
     with pytest.raises(TilefarmError, match="must have 240 bytes for 5x4 pixels, got 192"):
-        write_output(source, Size(5, 4), tmp_path / "o.png", format="png", bit_depth=8, dpi=300)
+        write_output(source, Size(5, 4), tmp_path / "o.png", FileForm("png", 8, 300))

@@ -17,7 +17,8 @@ from tilefarm.spec.load import load_job
 from tilefarm.spec.making import Animation, Snapshots
 from tilefarm.spec.model import Color, Compute, Job, Network, Objective, Optimizer, Pyramid, Style, Tiles
 from tilefarm.spec.networks import layer_names
-from tilefarm.spec.output import Output, Print
+from tilefarm.spec.output import Output
+from tilefarm.spec.paper import Print
 from tilefarm.spec.resolved import to_yaml
 from tilefarm.spec.section import Section
 from tilefarm.spec.starter import starter_job

@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import pyvips
 import tifffile
@@ -16,16 +15,14 @@ from PIL import Image, UnidentifiedImageError
 from tilefarm.errors import TilefarmError
 from tilefarm.geometry import Size
 from tilefarm.image.engine import open_picture, reason
-from tilefarm.output.check_target import Format
+from tilefarm.spec.file_form import FileForm, Format
 
 _DPI_TOLERANCE = 0.005
 _BITS_PER_SAMPLE = 258
 _BUFFER_BYTES = 1 << 25
 
 
-def check_output(
-    path: Path, *, size: Size, bit_depth: Literal[8, 16], dpi: float, format: Format, alpha: bool = False
-) -> None:
+def check_output(path: Path, size: Size, form: FileForm, *, alpha: bool = False) -> None:
     """Compare a written file with what was asked for and decode all of its pixels.
 
     With `alpha` it has a fourth channel.
@@ -34,26 +31,25 @@ def check_output(
     TilefarmError that names everything that differs.
     """
     channels = "RGBA" if alpha else "RGB"
-    problems = _header_problems(path, size, bit_depth, dpi, format, channels)
-    problems = problems or _pixel_problems(path, size, format, len(channels))
+    problems = _header_problems(path, size, form, channels)
+    problems = problems or _pixel_problems(path, size, form.format, len(channels))
     if problems:
         raise TilefarmError(f"the written file {path} is not as it should be: {'; '.join(problems)}")
 
 
-def _header_problems(
-    path: Path, size: Size, bit_depth: int, dpi: float, format: Format, channels: str
-) -> list[str]:
+def _header_problems(path: Path, size: Size, form: FileForm, channels: str) -> list[str]:
+    kind, dpi = form.format.upper(), form.dpi
     try:
-        with _any_number_of_pixels(), Image.open(path, formats=[format.upper()]) as image:
+        with _any_number_of_pixels(), Image.open(path, formats=[kind]) as image:
             found: dict[str, tuple[object, object]] = {
                 "size": (str(size), f"{image.width}x{image.height}"),
                 "channels": (tuple(channels), image.getbands()),
-                "bits": ((bit_depth,) * len(channels), _bits(path, image)),
+                "bits": ((form.bit_depth,) * len(channels), _bits(path, image)),
                 "colour profile": (True, bool(image.info.get("icc_profile"))),
             }
             resolution = tuple(float(value) for value in image.info.get("dpi", (0.0, 0.0)))
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        return [f"Pillow cannot open it as {format.upper()} ({error})"]
+        return [f"Pillow cannot open it as {kind} ({error})"]
     problems = [f"{name} is {got}, not {wanted}" for name, (wanted, got) in found.items() if got != wanted]
     if any(abs(value - dpi) > dpi * _DPI_TOLERANCE for value in resolution):
         problems.append(f"dpi is {resolution}, not {dpi:g}")

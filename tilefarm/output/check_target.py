@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
 
 from tilefarm.errors import JobError
 from tilefarm.geometry import Size
-
-Format = Literal["tiff", "png", "jpeg"]
+from tilefarm.spec.file_form import Format
 
 _MAX_SIDE: dict[Format, int] = {"jpeg": 65_500, "png": 2**31 - 1, "tiff": 2**31 - 1}
 

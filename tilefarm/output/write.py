@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyvips
@@ -21,7 +20,7 @@ from tilefarm.image.colour import srgb_profile
 from tilefarm.image.engine import quantised, raw_image, saving
 from tilefarm.image.window import CHANNELS, open_raw, raw_bytes
 from tilefarm.output.check import check_output
-from tilefarm.output.check_target import Format
+from tilefarm.spec.file_form import FileForm
 
 _TIFF_TILE = 256
 _TIFF_BUFFER_BYTES = 1 << 25
@@ -32,16 +31,7 @@ _MM_PER_INCH = 25.4
 _BLOCK_BYTES = 1 << 24
 
 
-def write_output(
-    source: Path,
-    size: Size,
-    target: Path,
-    *,
-    format: Format,
-    bit_depth: Literal[8, 16],
-    dpi: float,
-    alpha: Path | None = None,
-) -> None:
+def write_output(source: Path, size: Size, target: Path, form: FileForm, alpha: Path | None = None) -> None:
     """Write a raw canvas as a print-ready file with an sRGB profile and its resolution.
 
     `alpha` is a raw canvas of the same size with the transparency in all channels; the file then has a
@@ -51,21 +41,16 @@ def write_output(
     TilefarmError where the canvas holds NaN or infinity, where it has another size, or where the check
     fails; ResourceError where the disk is full.
     """
-    if format == "jpeg" and bit_depth != 8:
-        raise ValueError("JPEG holds 8 bits only")
-    if format == "jpeg" and alpha is not None:
+    if form.format == "jpeg" and alpha is not None:
         raise ValueError("JPEG has no transparency")
     _check_finite(source, size)
     remove_leftovers(target)
     with replacing(target) as temporary:
         with saving(target):
-            if format == "tiff":
-                _write_tiff(source, size, temporary, bit_depth, dpi, alpha)
-            else:
-                _write_with_vips(source, size, temporary, format, bit_depth, dpi, alpha)
+            write = _write_tiff if form.format == "tiff" else _write_with_vips
+            write(source, size, temporary, form, alpha)
         faults.reached("export: picture written")
-        has_alpha = alpha is not None
-        check_output(temporary, size=size, bit_depth=bit_depth, dpi=dpi, format=format, alpha=has_alpha)
+        check_output(temporary, size, form, alpha=alpha is not None)
         faults.reached("export: picture checked")
     faults.reached("export: picture replaced")
 
@@ -83,9 +68,9 @@ def _check_finite(source: Path, size: Size) -> None:
             )
 
 
-def _write_tiff(source: Path, size: Size, path: Path, bit_depth: int, dpi: float, alpha: Path | None) -> None:
+def _write_tiff(source: Path, size: Size, path: Path, form: FileForm, alpha: Path | None) -> None:
     """Tiles of 256 pixels, deflate after horizontal differences (predictor 2): what every reader reads."""
-    dtype = np.dtype(f"uint{bit_depth}")
+    dtype = np.dtype(f"uint{form.bit_depth}")
     padded = [math.ceil(side / _TIFF_TILE) * _TIFF_TILE for side in (size.width, size.height)]
     channels = CHANNELS if alpha is None else CHANNELS + 1
     estimate = math.prod(padded) * channels * dtype.itemsize  # deflate adds less than the margin
@@ -104,7 +89,7 @@ def _write_tiff(source: Path, size: Size, path: Path, bit_depth: int, dpi: float
         predictor=True,
         buffersize=_TIFF_BUFFER_BYTES,
         iccprofile=srgb_profile(),
-        resolution=(dpi, dpi),
+        resolution=(form.dpi, form.dpi),
         resolutionunit="INCH",
         software=f"tilefarm {__version__}",
         metadata=None,
@@ -126,28 +111,21 @@ def _tiles(
             yield np.rint(np.clip(tile, 0, 1) * np.float32(white)).astype(dtype)
 
 
-def _write_with_vips(
-    source: Path,
-    size: Size,
-    path: Path,
-    format: Literal["png", "jpeg"],
-    bit_depth: int,
-    dpi: float,
-    alpha: Path | None,
-) -> None:
-    resolution = dpi / _MM_PER_INCH  # libvips counts in pixels per millimetre
+def _write_with_vips(source: Path, size: Size, path: Path, form: FileForm, alpha: Path | None) -> None:
+    resolution = form.dpi / _MM_PER_INCH  # libvips counts in pixels per millimetre
+    white = 2**form.bit_depth - 1
     with ExitStack() as stack:
         file = stack.enter_context(path.open("wb"))
         image = stack.enter_context(raw_image(source, size))
-        picture = quantised(image, 2**bit_depth - 1).copy(xres=resolution, yres=resolution)
+        picture = quantised(image, white).copy(xres=resolution, yres=resolution)
         if alpha is not None:
-            clear = quantised(stack.enter_context(raw_image(alpha, size)), 2**bit_depth - 1)
+            clear = quantised(stack.enter_context(raw_image(alpha, size)), white)
             picture = picture.bandjoin(clear.extract_band(0))
         to = pyvips.Target.new_to_descriptor(file.fileno())
-        if format == "png":
+        if form.format == "png":
             picture.pngsave_target(
                 to,
-                bitdepth=bit_depth,
+                bitdepth=form.bit_depth,
                 compression=_DEFLATE_LEVEL,
                 filter="sub",
                 profile="srgb",

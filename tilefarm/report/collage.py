@@ -19,8 +19,9 @@ from tilefarm.output.write import write_output
 from tilefarm.report.tables import effective_status
 from tilefarm.rundir.layout import RunDir, is_locked
 from tilefarm.rundir.summary import read_summary
+from tilefarm.spec.file_form import FileForm
 from tilefarm.spec.load import load_job
-from tilefarm.spec.output import DEFAULT_DPI
+from tilefarm.spec.paper import DEFAULT_DPI
 from tilefarm.spec.paths import OUTPUT_FORMATS, same_file
 
 _WHITE = [1.0, 1.0, 1.0]
@@ -52,7 +53,7 @@ def write_collage(runs: Sequence[RunDir], output: Path | None, height: int) -> P
         ]
         whole = Path(folder) / "collage.f32"
         save_raw(_joined(lines, "vertical", gap), whole)
-        write_output(whole, size, target, format=kind, bit_depth=8, dpi=DEFAULT_DPI)
+        write_output(whole, size, target, FileForm(kind, 8, DEFAULT_DPI))
     return target
 
 

@@ -18,7 +18,8 @@ from tilefarm.spec.making import AnimationKey, Snapshots, SnapshotsKey, animatio
 from tilefarm.spec.networks import NETWORK_NAMES, NetworkName, PaddingName, PoolingName, convolutions
 from tilefarm.spec.objective import Objective
 from tilefarm.spec.optimizer import Optimizer
-from tilefarm.spec.output import Length, Output, Print, Target
+from tilefarm.spec.output import Output, Target
+from tilefarm.spec.paper import Length, Print
 from tilefarm.spec.paths import NAMED_WEIGHTS, InputPath, WeightsSource
 from tilefarm.spec.preset import other_networks, with_preset
 from tilefarm.spec.presets import PresetName

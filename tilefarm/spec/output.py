@@ -2,70 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from tilefarm.errors import JobError
 from tilefarm.geometry import Box, Size
+from tilefarm.spec.file_form import FileForm, Format
+from tilefarm.spec.paper import DEFAULT_DPI, LONGEST_SIDE, Dpi, Print
 from tilefarm.spec.paths import OUTPUT_FORMATS, OutputPath
 from tilefarm.spec.section import Conflict, Section
-from tilefarm.spec.values import Number, found
 
-LONGEST_SIDE = 300_000
-"""Pixels; 25 metres at 300 dpi."""
-DEFAULT_DPI = 300.0
 SIZE_KEYS = ("width", "height", "long_side", "print")
 """The keys that ask for a size; a job has at most one of them."""
 
-_LENGTH = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*(cm|mm|in)")
-_PER_INCH = {"in": Decimal(1), "cm": Decimal("2.54"), "mm": Decimal("25.4")}
-
-Dpi = Annotated[Number, Field(ge=1, le=9600)]
 Pixels = Annotated[int, Field(ge=1, le=LONGEST_SIDE)]
-
-
-@dataclass(frozen=True)
-class Length:
-    """A length on paper, kept in the unit it was written in."""
-
-    amount: Decimal
-    unit: Literal["cm", "mm", "in"]
-
-    def pixels(self, dpi: float) -> int:
-        """round(inches * dpi)."""
-        return round(float(self.amount / _PER_INCH[self.unit]) * dpi)
-
-    def __str__(self) -> str:
-        return f"{self.amount:f}{self.unit}"
-
-
-def _length(value: Any) -> Length:
-    if isinstance(value, Length):
-        return value
-    match = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None or not Decimal(match[1]):
-        raise ValueError(
-            f"must be a length with its unit such as 40cm, 400mm or 16in, and more than 0, got {found(value)}"
-        )
-    return Length(Decimal(match[1]), match[2])  # type: ignore[arg-type]  # the pattern knows the units
-
-
-PaperLength = Annotated[Length, PlainValidator(_length), PlainSerializer(str, return_type=str)]
-
-
-class Print(Section):
-    """A size on paper."""
-
-    width: PaperLength
-    height: PaperLength
-    dpi: Dpi | None = None
-    """None: `output.dpi` decides."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +90,14 @@ class Output(Section):
         return value
 
     @property
-    def format(self) -> Literal["tiff", "png", "jpeg"]:
+    def format(self) -> Format:
         """The kind of file, from the path's ending."""
         return _format(self.path)
+
+    @property
+    def form(self) -> FileForm:
+        """Everything about the file but its place, its size and its pixels."""
+        return FileForm(self.format, self.bit_depth, self.dpi)
 
     @property
     def resolved_dpi(self) -> float:
@@ -179,7 +138,7 @@ class Output(Section):
         return content
 
 
-def _format(path: Path) -> Literal["tiff", "png", "jpeg"]:
+def _format(path: Path) -> Format:
     return OUTPUT_FORMATS[path.suffix.lower()]
 
 

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator, ValidationInfo
 
+from tilefarm.spec.file_form import Format
 from tilefarm.spec.section import job_folder
 from tilefarm.spec.values import did_you_mean, found
 
-OUTPUT_FORMATS: dict[str, Literal["tiff", "png", "jpeg"]] = {
+OUTPUT_FORMATS: dict[str, Format] = {
     ".tif": "tiff",
     ".tiff": "tiff",
     ".png": "png",
