@@ -58,6 +58,7 @@ ORDER = (
     "calibrate",
     "forecast",
     "doctor",
+    "viewer",
     "report",
     "cancel",
     "submission",
