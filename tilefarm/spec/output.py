@@ -43,6 +43,8 @@ class Output(Section):
     """Dots per inch: `print.dpi` where only that was given, else 300."""
     bit_depth: Literal[8, 16] = Field(default=None, validate_default=True)
     """16 for TIFF, 8 for PNG and JPEG, unless given."""
+    provenance: bool = True
+    """Whether the file carries a record of how it was made."""
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:

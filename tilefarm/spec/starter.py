@@ -100,6 +100,7 @@ output:
   # print: {{width: 40cm, height: 30cm}}   # Paper, in cm, mm or in; what does not fit is cut off evenly.
   dpi: 300                   # Dots per inch: how large the pixels are on paper. Posters can do with 150.
   bit_depth: {bit_depth:<2}              # 16 keeps skies free of steps (.tif, .png); 8 makes smaller files.
+  provenance: true           # The file says how it was made: tilefarm submit --from PICTURE makes it again.
 
 method: exact                # The whole picture at once, evaluated piece by piece, without seams.
                              # feathered: overlapping tiles, each painted alone, that are blended softly.
