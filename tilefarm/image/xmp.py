@@ -5,13 +5,10 @@ ISO 16684-1, and part 3 of Adobe's XMP Specification for where the formats keep 
 
 from __future__ import annotations
 
-from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
 import pyvips
-
-from tilefarm.image.engine import open_picture
 
 NAMESPACE = "urn:tilefarm:xmp:1.0:"
 """Of our own property, `record`, whose value is text."""
@@ -60,25 +57,8 @@ def packet(title: str, tool: str, record: str) -> bytes:
     return data
 
 
-def with_packet(image: pyvips.Image, data: bytes | None) -> pyvips.Image:
-    """The image with a packet that savers write where they are told to keep xmp; None for none."""
-    if data is None:
-        return image
-    image = image.copy()
-    image.set_type(pyvips.GValue.blob_type, _FIELD, data)
-    return image
-
-
-def read_packet(path: Path) -> bytes | None:
-    """The XMP packet of a picture, whatever it holds; None where there is none.
-
-    Raises pyvips.Error and OSError as `open_picture` does.
-    """
-    return packet_of(open_picture(path))
-
-
 def packet_of(image: pyvips.Image) -> bytes | None:
-    """The same of a picture that is open already."""
+    """The XMP packet of an open picture, whatever it holds; None where there is none."""
     return bytes(image.get(_FIELD)) if image.get_typeof(_FIELD) else None
 
 
