@@ -34,7 +34,7 @@ _LONGEST_PLACE = 800
 """Bytes in XML: 51 files at most, and all of the record must fit into a segment of a JPEG file."""
 _TARGETS = ("output.path", "animation.path")
 
-Sha256 = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\Z")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Text = Annotated[str, Field(max_length=100)]
 _Side = Annotated[int, Field(ge=1, le=2**31)]
 
