@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from tilefarm.errors import TilefarmError
 from tilefarm.geometry import Size
 from tilefarm.image.engine import complaints, open_picture, reason
+from tilefarm.image.profiles import load_profile
 from tilefarm.output.encode import TIFF_TILE
 from tilefarm.spec.file_form import FileForm
 
@@ -25,6 +26,7 @@ _COMPRESSION = 259
 _TILE_WIDTH = 322
 _SUB_DIRECTORIES = 330
 _CODES = {"none": (1,), "lzw": (5,), "deflate": (8, 32946), "zstd": (50000,)}
+_PROFILE = "icc-profile-data"
 _MM_PER_INCH = 25.4
 _BUFFER_BYTES = 1 << 25
 
@@ -56,7 +58,7 @@ def _header_problems(path: Path, size: Size, form: FileForm, channels: str) -> l
                 "size": (str(size), f"{image.width}x{image.height}"),
                 "channels": (tuple(channels), image.getbands()),
                 "bits": ((form.bit_depth,) * len(channels), _bits(path, image)),
-                "colour profile": (True, bool(image.info.get("icc_profile"))),
+                "colour profile": (form.profile, _profile(image.info.get("icc_profile"), form)),
             }
             if form.format == "tiff":
                 found |= _tiff_layout(image, form)
@@ -86,6 +88,12 @@ def _bits(path: Path, image: Image.Image) -> tuple[int, ...]:
     return (8,) * 3
 
 
+def _profile(embedded: bytes | None, form: FileForm) -> str:
+    if not embedded:
+        return "missing"
+    return form.profile if embedded == load_profile(form.profile).data else "another one"
+
+
 def _tiff_layout(image: Image.Image, form: FileForm) -> dict[str, tuple[object, object]]:
     tags = image.tag_v2  # type: ignore[attr-defined]
     names = {code: name for name, codes in _CODES.items() for code in codes}
@@ -103,10 +111,11 @@ def _webp_problems(path: Path, size: Size, form: FileForm, channels: int) -> lis
             return [f"libvips opens it with {loader}, not as a WebP"]
     except (pyvips.Error, OSError) as error:
         return [f"libvips cannot open it as a WebP ({error})"]
+    embedded = image.get(_PROFILE) if image.get_typeof(_PROFILE) else None
     found: dict[str, tuple[object, object]] = {
         "size": (str(size), f"{image.width}x{image.height}"),
         "channels": (channels, image.bands),
-        "colour profile": (True, bool(image.get_typeof("icc-profile-data"))),
+        "colour profile": (form.profile, _profile(embedded, form)),
     }
     return _differences(found, (image.xres * _MM_PER_INCH, image.yres * _MM_PER_INCH), form.dpi)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tilefarm.errors import JobError
 from tilefarm.geometry import Size
+from tilefarm.image.profiles import load_profile
 from tilefarm.output.zstd_tiff import missing_zstd
 from tilefarm.spec.file_form import FileForm, Format, format_name
 
@@ -38,6 +39,10 @@ def _form_problems(form: FileForm, size: Size, alpha: bool) -> Iterator[str]:
     if size.long_side > most:
         name = format_name(form.format)
         yield f"output.path: {name} allows at most {most} pixels a side, got {size}; choose a .tif file"
+    try:
+        load_profile(form.profile)
+    except ValueError as error:
+        yield f"output.profile {error}"
     if form.format == "tiff" and form.compression == "zstd" and (missing := missing_zstd()) is not None:
         yield f"output.compression: zstd {missing}"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyvips
 
 from tilefarm.geometry import Size
-from tilefarm.image.colour import srgb_profile
 from tilefarm.image.engine import quantised, raw_image
+from tilefarm.image.profiles import converted, load_profile, tagged
 from tilefarm.output.dither import dithered
 from tilefarm.spec.file_form import FileForm
 
@@ -29,12 +29,22 @@ def finished_pixels(
     white = 2**form.bit_depth - 1
     with ExitStack() as stack:
         image = stack.enter_context(raw_image(source, size))
-        picture = dithered(image, form.seed) if form.dither else quantised(image, white)
+        profile = load_profile(form.profile)
+        device = converted(image, profile, form.intent)
+        picture = quantised(device, white)
+        if form.dither:
+            noisy = dithered(device, form.seed)
+            # In another profile black may lie a little beside 0; noise would make specks of that.
+            picture = noisy if profile.is_srgb else _is_pure(image).ifthenelse(picture, noisy)
         if alpha is not None:
             clear = quantised(stack.enter_context(raw_image(alpha, size)), white)
             picture = picture.bandjoin(clear.extract_band(0))
-        picture = picture.copy(xres=resolution, yres=resolution)
-        picture.set_type(pyvips.GValue.blob_type, "icc-profile-data", srgb_profile())
+        picture = tagged(picture, profile).copy(xres=resolution, yres=resolution)
         if xmp is not None:
             picture.set_type(pyvips.GValue.blob_type, "xmp-data", xmp)
         yield picture
+
+
+def _is_pure(image: pyvips.Image) -> pyvips.Image:
+    """255 where a pixel is black or white, or beyond, else 0: one band."""
+    return (image <= 0).bandand() | (image >= 1).bandand()

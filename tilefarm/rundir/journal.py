@@ -19,7 +19,8 @@ from tilefarm.errors import JobError, TilefarmError
 from tilefarm.files import telling_when_full
 from tilefarm.sealed import DamagedError, opened_json, sealed_json
 from tilefarm.solve.contract import Precision
-from tilefarm.spec.file_form import DEFAULT_QUALITY, Compression, Intent
+from tilefarm.spec.file_form import DEFAULT_QUALITY, Compression
+from tilefarm.spec.profile_names import Intent
 
 FORMAT = 2
 """Of run folders. In format 1 lines have no sum."""

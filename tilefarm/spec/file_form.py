@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tilefarm.spec.profile_names import Intent
+
 Format = Literal["tiff", "png", "jpeg", "webp"]
 Depth = Literal[8, 16]
 Compression = Literal["deflate", "lzw", "zstd", "none"]
-Intent = Literal["relative", "perceptual", "saturation", "absolute"]
-ProfileName = Literal["srgb", "display-p3", "adobe-rgb"]
 
-PROFILE_NAMES: tuple[ProfileName, ...] = ("srgb", "display-p3", "adobe-rgb")
 EIGHT_BITS_ONLY: tuple[Format, ...] = ("jpeg", "webp")
 DEFAULT_QUALITY = 95
 

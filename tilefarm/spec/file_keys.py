@@ -11,15 +11,13 @@ from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 from tilefarm.spec.file_form import (
     DEFAULT_QUALITY,
     EIGHT_BITS_ONLY,
-    PROFILE_NAMES,
     Compression,
     FileForm,
     Format,
-    Intent,
-    ProfileName,
     format_name,
 )
 from tilefarm.spec.paths import OUTPUT_FORMATS, OutputPath, check_is_file, to_path
+from tilefarm.spec.profile_names import PROFILE_NAMES, Intent, ProfileName
 from tilefarm.spec.section import Conflict, Section, job_folder
 from tilefarm.spec.values import did_you_mean, found
 
@@ -46,15 +44,14 @@ def _profile(value: Any, info: ValidationInfo) -> Path | str:
     if not isinstance(value, str | Path):
         raise ValueError(f"{rule}, got {found(value)}")
     path = to_path(value, folder := job_folder(info))
-    if folder is not None:
-        try:
+    try:
+        if folder is not None:
             check_is_file(path)
-        except ValueError:
-            if Path(value).suffix:
-                raise
-            raise ValueError(
-                f"{rule}, got {found(str(value))}{did_you_mean(str(value), PROFILE_NAMES)}"
-            ) from None
+    except ValueError:
+        if Path(value).suffix:
+            raise
+        advice = did_you_mean(str(value), PROFILE_NAMES)
+        raise ValueError(f"{rule}, got {found(str(value))}{advice}") from None
     return path
 
 
