@@ -54,6 +54,7 @@ ORDER = (
     "crew",
     "driver",
     "follow",
+    "finished",
     "recolor",
     "batch",
     "rerender",

@@ -57,6 +57,8 @@ class Record(BaseModel):
     """Width and height of what was painted."""
     picture: Annotated[list[_Side], Field(min_length=2, max_length=2)]
     """Width and height of the file: an export may be smaller."""
+    recolored: _Text | None = None
+    """The colour step of `tilefarm recolor`, where the job cannot say it."""
     inputs: Annotated[dict[str, Sha256], Field(max_length=100)]
     """By key, the SHA-256 of every file that the job reads."""
     job: dict[str, Any]
@@ -64,12 +66,18 @@ class Record(BaseModel):
 
 
 def packet_for(
-    job: Job, run: RunDir, started: Started | None, canvas: Size, picture: Size, path: Path
+    job: Job,
+    run: RunDir,
+    started: Started | None,
+    canvas: Size,
+    picture: Size,
+    path: Path,
+    recolored: str | None = None,
 ) -> bytes:
     """The XMP packet of the file `path`, of `picture` pixels, made from a run's finished canvas.
 
-    The same run and job give the same bytes, wherever they are. Raises JobError where an input that is not
-    on record cannot be read.
+    `recolored`: a colour step that the job does not say. The same run and job give the same bytes, wherever
+    they are. Raises JobError where an input that is not on record cannot be read.
     """
     data = job.model_dump(mode="json")
     files = dict(files_of(job))
@@ -89,6 +97,7 @@ def packet_for(
         "core": started.core if started else None,
         "canvas": [canvas.width, canvas.height],
         "picture": [picture.width, picture.height],
+        "recolored": recolored,
         "inputs": {key: known.get(key) or file_sha256(file) for key, file in files.items()},
         "job": data,
     }

@@ -85,6 +85,11 @@ def _notes(image: Path, record: Record) -> Iterator[str]:
             f"{image} was exported at {small} from a canvas of {large}, which is what is rendered; make the "
             "other size of the finished run with tilefarm export"
         )
+    if record.recolored is not None:
+        yield (
+            f"{image} was given other colours afterwards ({record.recolored}), which is not done again: "
+            "recolor the finished run"
+        )
     header = open_picture(image)
     if [header.width, header.height] != record.picture:
         yield (
