@@ -6,6 +6,7 @@ import time
 
 from tilefarm import faults
 from tilefarm.colouring import coloured
+from tilefarm.delivery import form_of_export
 from tilefarm.events import Listener, RunFinished
 from tilefarm.files import checksum
 from tilefarm.output.write import write_output
@@ -30,15 +31,12 @@ def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, l
         kept_alpha(prepared, run) as alpha,
     ):
         faults.reached("export: canvas coloured")
-        write_output(canvas, size, output.path, output.form, alpha)
+        write_output(canvas, size, output.path, prepared.job.form, alpha)
     line = Exported(
         path=str(output.path),
         crc=checksum(output.path),
-        bit_depth=output.bit_depth,
-        dpi=output.dpi,
-        color=color,
-        alpha=alpha is not None,
         seconds=time.monotonic() - begin,
+        **form_of_export(prepared),
     )
     journal.append(line)
     state.apply(line)

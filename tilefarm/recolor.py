@@ -65,6 +65,8 @@ class _Source:
     mode: ColorMode
     clear: tuple[PictureInfo, Box] | None = None
     """The picture, and its part, whose transparency the output gets; None for none."""
+    seed: int = 0
+    """Of the noise in 8 bits."""
 
 
 def recolor(request: Request, tell: Callable[[str], object] = str) -> Path:
@@ -77,7 +79,7 @@ def recolor(request: Request, tell: Callable[[str], object] = str) -> Path:
     output = _checked(request)
     if not request.source.is_dir():
         source = _of_picture(request, tell)
-        check_target(output.path, output.format, source.size)
+        check_target(output.path, output.form(0), source.size, alpha=source.clear is not None)
         _write(source, output, output.path.parent)
         return output.path
     run = RunDir(request.source.absolute())
@@ -92,7 +94,7 @@ def recolor(request: Request, tell: Callable[[str], object] = str) -> Path:
             )
         if request.dpi is None:
             output = output.model_copy(update={"dpi": dpi})
-        check_target(output.path, output.format, source.size)
+        check_target(output.path, output.form(0), source.size, alpha=source.clear is not None)
         _write(source, output, run.root)
     return output.path
 
@@ -149,7 +151,7 @@ def _of_run(request: Request, run: RunDir, tell: Callable[[str], object]) -> tup
                 f"(color: {job.color.mode})"
             )
         content, crop = _other_content(request.content, plan.output, tell)
-    return _Source(plan.output, run.canvas(last.index), content, crop, mode, clear), job.output.dpi
+    return _Source(plan.output, run.canvas(last.index), content, crop, mode, clear, job.seed), job.output.dpi
 
 
 def _of_picture(request: Request, tell: Callable[[str], object]) -> _Source:
@@ -195,4 +197,4 @@ def _write(source: _Source, output: Output, folder: Path) -> None:
         if source.clear is not None:
             alpha = Path(name) / "alpha.f32"
             write_content(*source.clear, source.size, alpha, part="alpha")
-        write_output(canvas, source.size, output.path, output.form, alpha)
+        write_output(canvas, source.size, output.path, output.form(source.seed), alpha)

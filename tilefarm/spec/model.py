@@ -13,6 +13,7 @@ from pydantic import Field
 
 from tilefarm.spec.alpha import Alpha, AlphaChoice, alpha_without_place
 from tilefarm.spec.color import Color, ColorChoice
+from tilefarm.spec.file_form import FileForm
 from tilefarm.spec.layer_defaults import with_default_layers
 from tilefarm.spec.making import AnimationKey, Snapshots, SnapshotsKey, animation_conflicts
 from tilefarm.spec.networks import NETWORK_NAMES, NetworkName, PaddingName, PoolingName, convolutions
@@ -177,6 +178,11 @@ class Job(Section):
     compute: Compute = Compute()
     snapshots: SnapshotsKey = Snapshots()
     animation: AnimationKey = None
+
+    @property
+    def form(self) -> FileForm:
+        """What kind of file the picture becomes."""
+        return self.output.form(self.seed)
 
     @classmethod
     def prepared(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from tilefarm.errors import JobError
 from tilefarm.geometry import Box, Size
-from tilefarm.spec.file_form import FileForm, Format
+from tilefarm.spec.file_form import FileForm
+from tilefarm.spec.file_keys import FileKeys
 from tilefarm.spec.paper import DEFAULT_DPI, LONGEST_SIDE, Dpi, Print
-from tilefarm.spec.paths import OUTPUT_FORMATS, OutputPath
-from tilefarm.spec.section import Conflict, Section
+from tilefarm.spec.section import Conflict
 
 SIZE_KEYS = ("width", "height", "long_side", "print")
 """The keys that ask for a size; a job has at most one of them."""
@@ -31,22 +31,20 @@ class Target:
     """In the content's pixels, after its orientation was applied."""
 
 
-class Output(Section):
-    """Where the picture goes, its size, resolution and depth."""
+class Output(FileKeys):
+    """Where the picture goes, its form, its size and resolution."""
 
-    path: OutputPath
     width: Pixels | None = None
     height: Pixels | None = None
     long_side: Pixels | None = None
     print: Print | None = None
     dpi: Dpi = Field(default=None, validate_default=True)
     """Dots per inch: `print.dpi` where only that was given, else 300."""
-    bit_depth: Literal[8, 16] = Field(default=None, validate_default=True)
-    """16 for TIFF, 8 for PNG and JPEG, unless given."""
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
-        """At most one key may ask for a size."""
+        """At most one key may ask for a size; and those of the file."""
+        yield from super().conflicts(given, folder)
         sizes = [key for key in SIZE_KEYS if given.get(key) is not None]
         for other in sizes[1:]:
             yield Conflict(
@@ -79,25 +77,9 @@ class Output(Section):
                 )
         return dpi
 
-    @field_validator("bit_depth", mode="before")
-    @classmethod
-    def _default_bit_depth(cls, value: Any, info: ValidationInfo) -> Any:
-        path = info.data.get("path")
-        if value is None:
-            return 16 if path and _format(path) == "tiff" else 8
-        if value == 16 and path and _format(path) == "jpeg":
-            raise ValueError("must be 8 for JPEG, got 16; write a .tif or .png file to keep 16 bits")
-        return value
-
-    @property
-    def format(self) -> Format:
-        """The kind of file, from the path's ending."""
-        return _format(self.path)
-
-    @property
-    def form(self) -> FileForm:
-        """Everything about the file but its place, its size and its pixels."""
-        return FileForm(self.format, self.bit_depth, self.dpi)
+    def form(self, seed: int) -> FileForm:
+        """Everything about the file but its place, its size and its pixels; `seed` is for its dithering."""
+        return self.form_at(self.dpi, seed)
 
     @property
     def resolved_dpi(self) -> float:
@@ -136,10 +118,6 @@ class Output(Section):
         if self.long_side is not None:
             return content.fit_long_side(self.long_side)
         return content
-
-
-def _format(path: Path) -> Format:
-    return OUTPUT_FORMATS[path.suffix.lower()]
 
 
 def centred(content: Size, aspect: Size) -> Box:
