@@ -56,6 +56,7 @@ ORDER = (
     "follow",
     "finished",
     "recolor",
+    "reexport",
     "batch",
     "rerender",
     "calibrate",

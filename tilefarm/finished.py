@@ -25,17 +25,11 @@ from tilefarm.spec.file_keys import FileKeys
 from tilefarm.spec.files import input_files
 from tilefarm.spec.model import Job
 from tilefarm.spec.output import Output
+from tilefarm.spec.output_presets import without_related
 from tilefarm.spec.paths import OUTPUT_FORMATS, same_file
 from tilefarm.spec.problems import sentence
 from tilefarm.transparency import keeps_alpha
 
-_BELONG_TOGETHER = (
-    ("profile", "intent"),
-    ("bit_depth", "dither"),
-    ("compression", "tiled", "pyramid"),
-    ("lossless", "quality"),
-)
-"""Keys that exclude or need each other: who gives one gets the defaults of the others."""
 _OF_ALL_FORMATS = ("profile", "intent", "dpi", "provenance")
 
 
@@ -96,14 +90,16 @@ def finished(run: RunDir, number: int | None = None) -> Finished:
 def kept_keys(job: Job, given: Mapping[str, Any], path: Path | None = None) -> dict[str, Any]:
     """The keys of a job's output that go on for another file of its run, beside those that are given.
 
-    Those of the format only where `path` has the same one, and none that belongs together with a given one.
+    None beside a preset, those of the format only where `path` has the same one, and none that belongs
+    together with a given one.
     """
     output = job.output
+    if "preset" in given:
+        return {} if "provenance" in given else {"provenance": output.provenance}
     keys = [*_OF_ALL_FORMATS]
     if path is not None and OUTPUT_FORMATS.get(path.suffix.lower()) == output.format:
         keys += [key for key in FileKeys.model_fields if key not in ("path", *keys)]
-    taken = set(given).union(*(group for group in _BELONG_TOGETHER if given.keys() & set(group)))
-    return {key: getattr(output, key) for key in keys if key not in taken}
+    return without_related({key: getattr(output, key) for key in keys}, given)
 
 
 def typed_output(given: Mapping[str, Any]) -> tuple[Output | None, list[str]]:
@@ -139,7 +135,7 @@ def packet_of(
     """
     if not output.provenance:
         return None
-    keys = {key: getattr(output, key) for key in FileKeys.model_fields}
+    keys = {key: getattr(output, key) for key in (*FileKeys.model_fields, "preset")}
     if done.job.output.print is None:  # else the size of the canvas follows from it
         keys["dpi"] = output.dpi
     new = {"output": done.job.output.model_copy(update=keys), "color": color or done.job.color}

@@ -15,6 +15,7 @@ from typing import Any
 import tilefarm
 from tilefarm.batch import Entry, Group
 from tilefarm.errors import JobError
+from tilefarm.files import new_name
 from tilefarm.image.engine import open_picture
 from tilefarm.provenance import Record, files_of, put, read_record
 from tilefarm.rundir.find import run_folder
@@ -124,17 +125,6 @@ def _choose_output(data: dict[str, Any], parsed: Sequence[Override], image: Path
         yield f"{image} is of a kind that is not written; give --set output.path=NAME.tif"
     elif not named:
         output["path"] = str(new_name(image.absolute(), "again"))
-
-
-def new_name(path: Path, what: str) -> Path:
-    """A name beside a file that does not exist yet: picture-again.tif, picture-again-2.tif ..."""
-    number = 1
-    while True:
-        ending = f"-{what}" if number == 1 else f"-{what}-{number}"
-        found = path.with_name(f"{path.stem}{ending}{path.suffix}")
-        if not found.exists() and not found.is_symlink():
-            return found
-        number += 1
 
 
 def _find_inputs(

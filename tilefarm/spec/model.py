@@ -20,6 +20,7 @@ from tilefarm.spec.networks import NETWORK_NAMES, NetworkName, PaddingName, Pool
 from tilefarm.spec.objective import Objective
 from tilefarm.spec.optimizer import Optimizer
 from tilefarm.spec.output import Output, Target
+from tilefarm.spec.output_presets import preset_without_alpha
 from tilefarm.spec.paper import Length, Print
 from tilefarm.spec.paths import NAMED_WEIGHTS, InputPath, WeightsSource
 from tilefarm.spec.preset import other_networks, with_preset
@@ -205,6 +206,7 @@ class Job(Section):
         yield from unfollowable_gradients(given)
         yield from useless_noise(given)
         yield from alpha_without_place(given)
+        yield from preset_without_alpha(given)
         yield from useless_keys(own, given)
         if folder is not None:
             yield from overwritten_inputs(given, folder)

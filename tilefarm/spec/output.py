@@ -13,11 +13,10 @@ from tilefarm.errors import JobError
 from tilefarm.geometry import Box, Size
 from tilefarm.spec.file_form import FileForm
 from tilefarm.spec.file_keys import FileKeys
+from tilefarm.spec.output_presets import SIZE_KEYS as SIZE_KEYS
+from tilefarm.spec.output_presets import OutputPresetName, preset_conflicts, with_output_preset
 from tilefarm.spec.paper import DEFAULT_DPI, LONGEST_SIDE, Dpi, Print
 from tilefarm.spec.section import Conflict
-
-SIZE_KEYS = ("width", "height", "long_side", "print")
-"""The keys that ask for a size; a job has at most one of them."""
 
 Pixels = Annotated[int, Field(ge=1, le=LONGEST_SIDE)]
 
@@ -34,6 +33,8 @@ class Target:
 class Output(FileKeys):
     """Where the picture goes, its form, its size and resolution."""
 
+    preset: OutputPresetName | None = None
+    """A purpose whose settings stand in for the defaults; says nothing once they are filled in."""
     width: Pixels | None = None
     height: Pixels | None = None
     long_side: Pixels | None = None
@@ -45,8 +46,9 @@ class Output(FileKeys):
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
-        """At most one key may ask for a size; and those of the file."""
-        yield from super().conflicts(given, folder)
+        """At most one key may ask for a size; and those of the preset and of the file."""
+        yield from preset_conflicts(given)
+        yield from super().conflicts(with_output_preset(given), folder)
         sizes = [key for key in SIZE_KEYS if given.get(key) is not None]
         for other in sizes[1:]:
             yield Conflict(
@@ -54,6 +56,11 @@ class Output(FileKeys):
                 f"cannot be given together with output.{sizes[0]}; "
                 "keep only one of width, height, long_side and print",
             )
+
+    @classmethod
+    def prepared(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The preset's keys, as if they had been given."""
+        return with_output_preset(given)
 
     @field_validator("dpi", mode="before")
     @classmethod

@@ -91,6 +91,8 @@ style: {style}
 
 output:
   path: {output}
+  # preset: lab-srgb         # What a purpose asks for: lab-srgb, lab-adobe, poster, web or archive. Delete
+                             # the keys that are to come from it: what this file says comes first.
   # The finished picture: .tif for print shops, .png, .jpg or .webp for everything else.
   #
   # Its size. Without one of these lines it gets as many pixels as the photograph. Use at most one:
