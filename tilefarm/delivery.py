@@ -18,10 +18,12 @@ def is_done(prepared: Prepared, run: RunDir, state: RunState) -> bool:
     A damaged file is written again. Raises JobError where there is another whole picture in its place: it
     may be somebody's work.
     """
-    output = prepared.job.output
-    wanted = (output.bit_depth, output.dpi, prepared.job.color.of_result, keeps_alpha(prepared))
+    output, sheet = prepared.job.output, prepared.plan.sheet.key
+    wanted = (output.bit_depth, output.dpi, prepared.job.color.of_result, keeps_alpha(prepared), sheet)
     there = [line for line in state.exports if line.path == str(output.path)]
-    exports = [line for line in there if (line.bit_depth, line.dpi, line.color, line.alpha) == wanted]
+    exports = [
+        line for line in there if (line.bit_depth, line.dpi, line.color, line.alpha, line.sheet) == wanted
+    ]
     if not exports or not output.path.exists():
         return False
     crc = checksum(output.path)

@@ -8,6 +8,7 @@ from tilefarm import faults
 from tilefarm.colouring import coloured
 from tilefarm.events import Listener, RunFinished
 from tilefarm.files import checksum
+from tilefarm.image.margin import with_margin
 from tilefarm.output.write import write_output
 from tilefarm.prepare import Prepared
 from tilefarm.rundir.journal import Exported, Journal
@@ -27,10 +28,11 @@ def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, l
     color = prepared.job.color.of_result
     with (
         coloured(prepared, run, levels[-1], color) as canvas,
+        with_margin(canvas, prepared.plan.sheet, run.root) as picture,
         kept_alpha(prepared, run) as alpha,
     ):
         faults.reached("export: canvas coloured")
-        write_output(canvas, size, output.path, output.form, alpha)
+        write_output(picture, size, output.path, output.form, alpha)
     line = Exported(
         path=str(output.path),
         crc=checksum(output.path),
@@ -38,6 +40,7 @@ def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, l
         dpi=output.dpi,
         color=color,
         alpha=alpha is not None,
+        sheet=prepared.plan.sheet.key,
         seconds=time.monotonic() - begin,
     )
     journal.append(line)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast, get_args
@@ -13,8 +14,10 @@ from pydantic import ValidationError
 from tilefarm.colour.transfer import Raw, transfer
 from tilefarm.driver import load_run
 from tilefarm.errors import JobError
-from tilefarm.geometry import Box, Size
+from tilefarm.geometry import Box, Size, View
 from tilefarm.image.decode import PictureInfo, inspect
+from tilefarm.image.margin import with_margin
+from tilefarm.image.mirror import write_view
 from tilefarm.image.resize import write_content
 from tilefarm.integrity import is_intact
 from tilefarm.output.check_target import check_target
@@ -29,6 +32,7 @@ from tilefarm.spec.files import input_files
 from tilefarm.spec.output import Output
 from tilefarm.spec.paths import same_file
 from tilefarm.spec.problems import sentence
+from tilefarm.spec.sheet import Sheet, nearer
 from tilefarm.spec.values import did_you_mean
 
 MODES: tuple[ColorMode, ...] = tuple(mode for mode in get_args(ColorMode) if mode != "luminance")
@@ -60,11 +64,13 @@ class _Source:
     pixels: Path | PictureInfo
     """A run's canvas, or a picture that is still to be decoded."""
     content: PictureInfo
-    crop: Box
-    """The content's part that the picture shows."""
+    view: View
+    """What the picture shows of the content."""
     mode: ColorMode
-    clear: tuple[PictureInfo, Box] | None = None
-    """The picture, and its part, whose transparency the output gets; None for none."""
+    sheet: Sheet
+    """The file around the picture."""
+    clear: tuple[PictureInfo, View] | None = None
+    """The picture whose transparency the output gets, and what is shown of it; None for none."""
 
 
 def recolor(request: Request, tell: Callable[[str], object] = str) -> Path:
@@ -77,7 +83,7 @@ def recolor(request: Request, tell: Callable[[str], object] = str) -> Path:
     output = _checked(request)
     if not request.source.is_dir():
         source = _of_picture(request, tell)
-        check_target(output.path, output.format, source.size)
+        check_target(output.path, output.format, source.sheet.size)
         _write(source, output, output.path.parent)
         return output.path
     run = RunDir(request.source.absolute())
@@ -92,7 +98,7 @@ def recolor(request: Request, tell: Callable[[str], object] = str) -> Path:
             )
         if request.dpi is None:
             output = output.model_copy(update={"dpi": dpi})
-        check_target(output.path, output.format, source.size)
+        check_target(output.path, output.format, source.sheet.size)
         _write(source, output, run.root)
     return output.path
 
@@ -140,23 +146,25 @@ def _of_run(request: Request, run: RunDir, tell: Callable[[str], object]) -> tup
     if state.rounds_done(last.index) < last.rounds or not is_intact(run, state, last):
         raise JobError(f"{run.root} is not finished; finish it first: tilefarm resume {run.root}")
     mode = job.color.of_result if request.mode is None else cast(ColorMode, request.mode)
-    crop = plan.crop
-    clear = (content, crop) if job.alpha.mode == "keep" and content.has_alpha else None
+    view, size = plan.view, plan.view.canvas
+    clear = (content, view) if job.alpha.mode == "keep" and content.has_alpha else None
     if request.content is not None:
         if mode == "style":
             raise JobError(
                 f"--content needs a --mode: the job of {run.root} gives the result no other colours "
                 f"(color: {job.color.mode})"
             )
-        content, crop = _other_content(request.content, plan.output, tell)
-    return _Source(plan.output, run.canvas(last.index), content, crop, mode, clear), job.output.dpi
+        content, view = _other_content(request.content, view, tell)
+    return _Source(size, run.canvas(last.index), content, view, mode, plan.sheet, clear), job.output.dpi
 
 
 def _of_picture(request: Request, tell: Callable[[str], object]) -> _Source:
     """A picture; its mode and content are known to be given."""
     picture = _told(request.source, "picture", tell)
-    content, crop = _other_content(cast(Path, request.content), picture.size, tell)
-    return _Source(picture.size, picture, content, crop, cast(ColorMode, request.mode))
+    shown = View.filling(Box.of(picture.size), picture.size)
+    content, view = _other_content(cast(Path, request.content), shown, tell)
+    mode, sheet = cast(ColorMode, request.mode), Sheet.plain(picture.size)
+    return _Source(picture.size, picture, content, view, mode, sheet)
 
 
 def _told(path: Path, label: str, tell: Callable[[str], object]) -> PictureInfo:
@@ -167,32 +175,42 @@ def _told(path: Path, label: str, tell: Callable[[str], object]) -> PictureInfo:
     return info
 
 
-def _other_content(path: Path, size: Size, tell: Callable[[str], object]) -> tuple[PictureInfo, Box]:
-    """A content of the shape of a picture of this size, to a pixel; all of it is used."""
+def _other_content(path: Path, shown: View, tell: Callable[[str], object]) -> tuple[PictureInfo, View]:
+    """A content of the shape of the picture, or of what it shows of its own content; all of it is used."""
     content = _told(path, "content", tell)
-    shape = content.size.fit_long_side(size.long_side)
-    if max(abs(shape.width - size.width), abs(shape.height - size.height)) > 1:
+    fitting = [size for size in (shown.canvas, shown.place.size) if _has_shape(content.size, size)]
+    if not fitting:
         raise JobError(
-            f"content: {path} must have the shape of the picture, {size}, got {content.size}; cut it"
+            f"content: {path} must have the shape of the picture, {shown.canvas}, got {content.size}; cut it"
         )
-    return content, Box.of(content.size)
+    whole = Box.of(content.size)
+    if nearer(content.size, shown.place.size, shown.canvas):
+        return content, replace(shown, crop=whole)
+    return content, View.filling(whole, shown.canvas)
+
+
+def _has_shape(content: Size, size: Size) -> bool:
+    shape = content.fit_long_side(size.long_side)
+    return max(abs(shape.width - size.width), abs(shape.height - size.height)) <= 1
 
 
 def _write(source: _Source, output: Output, folder: Path) -> None:
     """Colour in working files inside `folder`, and write the output from them."""
-    with TemporaryDirectory(dir=folder, prefix=".recolor.") as name:
+    with TemporaryDirectory(dir=folder, prefix=".recolor.") as name, ExitStack() as stack:
         content, result = Path(name) / "content.f32", Path(name) / "result.f32"
         canvas = source.pixels
         if isinstance(canvas, PictureInfo):
             canvas = Path(name) / "picture.f32"
             write_content(cast(PictureInfo, source.pixels), Box.of(source.size), source.size, canvas)
         if source.mode != "style":
-            write_content(source.content, source.crop, source.size, content)
+            write_view(source.content, source.view, source.size, content)
             transfer(source.mode, Raw(canvas, source.size), Raw(content, source.size), result)
             content.unlink()
             canvas = result
+        picture = stack.enter_context(with_margin(canvas, source.sheet, Path(name)))
         alpha = None
         if source.clear is not None:
-            alpha = Path(name) / "alpha.f32"
-            write_content(*source.clear, source.size, alpha, part="alpha")
-        write_output(canvas, source.size, output.path, output.form, alpha)
+            clear = Path(name) / "alpha.f32"
+            write_view(*source.clear, source.size, clear, part="alpha")
+            alpha = stack.enter_context(with_margin(clear, source.sheet.solid, Path(name)))
+        write_output(picture, source.sheet.size, output.path, output.form, alpha)

@@ -104,6 +104,8 @@ class Exported(_Line):
     """What was done to the canvas's colours."""
     alpha: bool = False
     """Whether it has the content's transparency."""
+    sheet: str = ""
+    """Its bleed and margin; empty where it has none."""
     seconds: float
 
 
