@@ -87,7 +87,7 @@ def test_pad_shows_all_of_the_content_in_the_middle(
     if not same_shape(content, sheet.trim.size):
         width_off = abs(place.width - Fraction(place.height * content.width, content.height))
         height_off = abs(place.height - Fraction(place.width * content.height, content.width))
-        assert min(width_off, height_off) <= max(1, Fraction(1, 2))
+        assert min(width_off, height_off) <= 1
 
 
 def test_exact_puts_the_content_on_the_trimmed_sheet() -> None:
