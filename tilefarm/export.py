@@ -9,9 +9,10 @@ from tilefarm.colouring import coloured
 from tilefarm.delivery import form_of_export
 from tilefarm.events import Listener, RunFinished
 from tilefarm.files import checksum
+from tilefarm.image.margin import with_margin
 from tilefarm.output.write import write_output
 from tilefarm.prepare import Prepared
-from tilefarm.provenance import packet_for
+from tilefarm.provenance import Made, packet_for
 from tilefarm.rundir.journal import Exported, Journal
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
@@ -29,13 +30,15 @@ def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, l
     color = prepared.job.color.of_result
     with (
         coloured(prepared, run, levels[-1], color) as canvas,
+        with_margin(canvas, prepared.plan.sheet, run.root) as picture,
         kept_alpha(prepared, run) as alpha,
     ):
         faults.reached("export: canvas coloured")
         xmp = None
         if output.provenance:
-            xmp = packet_for(prepared.job, run, state.started, size, size, output.path)
-        write_output(canvas, size, output.path, prepared.job.form, alpha, xmp)
+            made = Made(size, prepared.plan.sheet, output.print)
+            xmp = packet_for(prepared.job, run, state.started, made, output.path)
+        write_output(picture, size, output.path, prepared.job.form, alpha, xmp)
     line = Exported(
         path=str(output.path),
         crc=checksum(output.path),

@@ -12,8 +12,10 @@ from tilefarm.colour.transfer import Raw, transfer
 from tilefarm.colouring import coloured
 from tilefarm.errors import JobError
 from tilefarm.finished import Finished, finished, kept_keys, open_run, overwritten, packet_of, typed_output
-from tilefarm.geometry import Box, Size
+from tilefarm.geometry import Box, Size, View
 from tilefarm.image.decode import PictureInfo
+from tilefarm.image.margin import with_margin
+from tilefarm.image.mirror import write_view
 from tilefarm.image.resize import write_content
 from tilefarm.output.check_target import check_target
 from tilefarm.output.write import write_output
@@ -22,6 +24,7 @@ from tilefarm.rundir.layout import RunLock
 from tilefarm.spec.color import Color, ColorMode
 from tilefarm.spec.output import Output
 from tilefarm.spec.paths import same_file
+from tilefarm.spec.sheet import nearer
 from tilefarm.spec.values import did_you_mean
 from tilefarm.transparency import kept_alpha
 
@@ -116,41 +119,43 @@ def _of_run(request: Request, done: Finished, tell: Callable[[str], object]) -> 
                 f"--content needs a --mode: the job of {done.run.root} gives the result no other colours "
                 f"(color: {job.color.mode})"
             )
-        content, crop = _other_content(request.content, plan.output, tell)
-        lender = replace(lender, content=content, plan=replace(plan, crop=crop))
+        content, view = _other_content(request.content, plan.view, tell)
+        lender = replace(lender, content=content, plan=replace(plan, view=view))
     form = output.form(job.seed)
     check_target(output.path, form, plan.output, alpha=done.keeps_alpha)
     xmp = _packet(request, done, output, mode)
     with (
         coloured(lender, done.run, done.level, mode) as canvas,
+        with_margin(canvas, plan.sheet, done.run.root) as picture,
         kept_alpha(done.prepared, done.run) as alpha,
     ):
-        write_output(canvas, plan.output, output.path, form, alpha, xmp)
+        write_output(picture, plan.output, output.path, form, alpha, xmp)
 
 
 def _packet(request: Request, done: Finished, output: Output, mode: ColorMode) -> bytes | None:
     """The record says the colour step as a job would, where one can."""
-    size, color = done.prepared.plan.output, done.job.color
+    sheet, color = done.prepared.plan.sheet, done.job.color
     if mode == color.of_result and request.content is None:
-        return packet_of(done, output, size)
+        return packet_of(done, output, sheet)
     if request.content is None and not color.deciding:
-        return packet_of(done, output, size, Color(mode=mode, when=None if mode == "style" else "after"))
+        return packet_of(done, output, sheet, Color(mode=mode, when=None if mode == "style" else "after"))
     lender = "" if request.content is None else " of another picture"
-    return packet_of(done, output, size, recolored=f"{mode}{lender}")
+    return packet_of(done, output, sheet, recolored=f"{mode}{lender}")
 
 
 def _of_picture(request: Request, output: Output, tell: Callable[[str], object]) -> None:
     """A picture; its mode and content are known to be given. What it is written from is beside the output."""
     picture = _told(request.source, "picture", tell)
     size, mode = picture.size, cast(ColorMode, request.mode)
-    content, crop = _other_content(cast(Path, request.content), size, tell)
+    shown = View.filling(Box.of(size), size)
+    content, view = _other_content(cast(Path, request.content), shown, tell)
     check_target(output.path, output.form(0), size)
     with TemporaryDirectory(dir=output.path.parent, prefix=".recolor.") as name:
         canvas = Path(name) / "picture.f32"
         write_content(picture, Box.of(size), size, canvas)
         if mode != "style":
             colours, result = Path(name) / "content.f32", Path(name) / "result.f32"
-            write_content(content, crop, size, colours)
+            write_view(content, view, size, colours)
             transfer(mode, Raw(canvas, size), Raw(colours, size), result)
             colours.unlink()
             canvas = result
@@ -165,12 +170,20 @@ def _told(path: Path, label: str, tell: Callable[[str], object]) -> PictureInfo:
     return info
 
 
-def _other_content(path: Path, size: Size, tell: Callable[[str], object]) -> tuple[PictureInfo, Box]:
-    """A content of the shape of a picture of this size, to a pixel; all of it is used."""
+def _other_content(path: Path, shown: View, tell: Callable[[str], object]) -> tuple[PictureInfo, View]:
+    """A content of the shape of the picture, or of what it shows of its own content; all of it is used."""
     content = _told(path, "content", tell)
-    shape = content.size.fit_long_side(size.long_side)
-    if max(abs(shape.width - size.width), abs(shape.height - size.height)) > 1:
+    fitting = [size for size in (shown.canvas, shown.place.size) if _has_shape(content.size, size)]
+    if not fitting:
         raise JobError(
-            f"content: {path} must have the shape of the picture, {size}, got {content.size}; cut it"
+            f"content: {path} must have the shape of the picture, {shown.canvas}, got {content.size}; cut it"
         )
-    return content, Box.of(content.size)
+    whole = Box.of(content.size)
+    if nearer(content.size, shown.place.size, shown.canvas):
+        return content, replace(shown, crop=whole)
+    return content, View.filling(whole, shown.canvas)
+
+
+def _has_shape(content: Size, size: Size) -> bool:
+    shape = content.fit_long_side(size.long_side)
+    return max(abs(shape.width - size.width), abs(shape.height - size.height)) <= 1

@@ -13,13 +13,17 @@ from tilefarm.colouring import coloured
 from tilefarm.errors import JobError
 from tilefarm.files import new_name
 from tilefarm.finished import Finished, finished, kept_keys, open_run, overwritten, packet_of, typed_output
-from tilefarm.geometry import Box, Size
+from tilefarm.geometry import Box, Size, View
 from tilefarm.image.engine import raw_image, save_raw
+from tilefarm.image.margin import with_margin
 from tilefarm.image.resize import fitted
 from tilefarm.output.check_target import check_target
 from tilefarm.output.write import write_output
 from tilefarm.rundir.layout import RunLock
-from tilefarm.spec.output import Output, Target
+from tilefarm.spec.output import Output
+from tilefarm.spec.output_presets import SIZE_KEYS
+from tilefarm.spec.sheet import Sheet, Target
+from tilefarm.spec.sheet import whole as all_of
 from tilefarm.transparency import kept_alpha
 
 
@@ -46,10 +50,10 @@ def export_again(request: Request) -> Path:
     with RunLock(run):
         done = finished(run, request.level)
         output = _output(request, done)
-        target = output.target(done.level.size)
+        target = _target(output, done)
         form = output.form(done.job.seed)
         check_target(output.path, form, target.size, alpha=done.keeps_alpha)
-        xmp = packet_of(done, output, target.size)
+        xmp = packet_of(done, output, target.sheet)
         with _pixels(done, target) as (canvas, alpha):
             write_output(canvas, target.size, output.path, form, alpha, xmp)
     return output.path
@@ -68,31 +72,51 @@ def _output(request: Request, done: Finished) -> Output:
         )
     if output is None or problems:
         raise JobError(problems)
-    size = done.level.size
+    size = _size(done)
     if output.preset is not None and "long_side" not in given and (output.long_side or 0) > size.long_side:
         output = output.model_copy(update={"long_side": None})  # a preset's is a limit here
     return output
+
+
+def _size(done: Finished) -> Size:
+    """Of the whole picture: of the file that the job asks for, or of a coarser level's canvas."""
+    plan = done.prepared.plan
+    return plan.output if done.level is plan.levels[-1] else done.level.size
+
+
+def _target(output: Output, done: Finished) -> Target:
+    """What is made of the whole picture. Raises JobError for a side that is too long."""
+    size, sheet = _size(done), done.prepared.plan.sheet
+    if size == sheet.size and all(getattr(output, key) is None for key in SIZE_KEYS):
+        return Target(View.filling(Box.of(size), size), sheet)  # it is cut where the job's is
+    return output.target(size)
 
 
 @contextmanager
 def _pixels(done: Finished, target: Target) -> Iterator[tuple[Path, Path | None]]:
     """The raw canvas and alpha at the target's size: working files in the run folder, whose names begin with
     a dot, so that what a killed process leaves goes when the run goes on."""
-    color = done.job.color.of_result
+    color, plan, run = done.job.color.of_result, done.prepared.plan, done.run
     with (
-        coloured(done.prepared, done.run, done.level, color) as canvas,
-        kept_alpha(done.prepared, done.run) as alpha,
-        TemporaryDirectory(dir=done.run.root, prefix=".export.") as folder,
+        coloured(done.prepared, run, done.level, color) as canvas,
+        with_margin(canvas, _margin(done), run.root) as whole,
+        kept_alpha(done.prepared, run) as alpha,
+        TemporaryDirectory(dir=run.root, prefix=".export.") as folder,
     ):
-        size = done.level.size
-        picture = _sized(canvas, size, target, Path(folder) / "picture.f32")
+        size = _size(done)
+        picture = _sized(whole, size, target, Path(folder) / "picture.f32")
         if alpha is None:
             yield picture, None
             return
-        whole = done.prepared.plan.output  # a coarse level has its alpha from the finest one
-        if size != whole:
-            alpha = _sized(alpha, whole, Target(size, Box.of(whole)), Path(folder) / "level.f32")
+        if size != plan.output:  # a coarser level has the finest one's alpha
+            alpha = _sized(alpha, plan.output, all_of(plan.output, size), Path(folder) / "level.f32")
         yield picture, _sized(alpha, size, target, Path(folder) / "alpha.f32")
+
+
+def _margin(done: Finished) -> Sheet:
+    """The sheet around the canvas; a coarser level has none."""
+    size, sheet = _size(done), done.prepared.plan.sheet
+    return sheet if size == sheet.size else Sheet.plain(size)
 
 
 def _sized(source: Path, size: Size, target: Target, path: Path) -> Path:

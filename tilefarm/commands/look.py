@@ -28,6 +28,7 @@ def plan(
 ) -> None:
     """Show levels, tiles, padding, disk, memory and time of a job, and do nothing."""
     from tilefarm.forecast import forecast
+    from tilefarm.plan.print_notes import sheet_line
     from tilefarm.prepare import prepare
     from tilefarm.report.sweep_plan import sweep_plan, sweep_record, sweep_table
     from tilefarm.report.tables import forecast_lines, plan_table
@@ -49,12 +50,15 @@ def plan(
             return
         prepared = prepare(sweep.jobs[0])
         expected = forecast(prepared, timed=calibrate)
+        prints = sheet_line(prepared.job.output, prepared.plan)
         if as_json:
             needs = {key: value for key, value in asdict(expected).items() if key != "plan"}
-            print_json(plan_record(expected.plan) | needs | {"notes": prepared.notes})
+            about = {"prints": prints, "notes": prepared.notes}
+            print_json(plan_record(expected.plan) | needs | about)
             return
         console = Console(highlight=False, markup=False, emoji=False)
         console.print(f"{prepared.job.name}: {prepared.plan.content} -> {prepared.plan.output}")
+        console.print(prints, soft_wrap=True)
         console.print(plan_table(expected.plan))
         for line in [*forecast_lines(expected), *(f"note    {note}" for note in prepared.notes)]:
             console.print(line, soft_wrap=True)

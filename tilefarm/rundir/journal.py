@@ -119,6 +119,8 @@ class Exported(_Line):
     provenance: bool = True
     """Whether it carries a record of how it was made. The default is of versions that wrote none: a picture
     that was delivered is not written again for it."""
+    sheet: str = ""
+    """Its bleed and margin; empty where it has none."""
     seconds: float
 
 
