@@ -96,7 +96,8 @@ def prepare(job: Job, look: Look | None = None) -> Prepared:
     masks = collect(partial(read_masks, job, content.size, sizes, look or readable)) or Masks()
     plan = collect(partial(build_plan, job, content.size, sizes))
     if plan is not None:
-        collect(partial(check_target, job.output.path, job.output.format, plan.output))
+        alpha = job.alpha.mode == "keep" and content.has_alpha
+        collect(partial(check_target, job.output.path, job.form, plan.output, alpha=alpha))
         if job.animation is not None:
             collect(partial(check_animation, job.animation, len(plan.levels)))
     if plan is None or problems:

@@ -245,6 +245,12 @@ def test_starter_shows_every_key(folder: Path) -> None:
         "level",
         "when",
         "preset",
+        "dither",
+        "intent",
+        "compression",
+        "tiled",
+        "quality",
+        "lossless",
     }
     assert keys_of_the_model() - written == absent  # what has no fixed default is only shown in a comment
 

@@ -4,40 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from tilefarm.errors import JobError
 from tilefarm.geometry import Size
-from tilefarm.spec.file_form import FileForm, Format
+from tilefarm.spec.file_form import FileForm
+from tilefarm.spec.file_keys import FileKeys
+from tilefarm.spec.output_presets import SIZE_KEYS as SIZE_KEYS
+from tilefarm.spec.output_presets import OutputPresetName, preset_conflicts, with_output_preset
 from tilefarm.spec.paper import DEFAULT_DPI, LONGEST_SIDE, Dpi, Print
-from tilefarm.spec.paths import OUTPUT_FORMATS, OutputPath
-from tilefarm.spec.section import Conflict, Section
+from tilefarm.spec.section import Conflict
 from tilefarm.spec.sheet import Target, lay_out, whole
-
-SIZE_KEYS = ("width", "height", "long_side", "print")
-"""The keys that ask for a size; a job has at most one of them."""
 
 Pixels = Annotated[int, Field(ge=1, le=LONGEST_SIDE)]
 
 
-class Output(Section):
-    """Where the picture goes, its size, resolution and depth."""
+class Output(FileKeys):
+    """Where the picture goes, its form, its size and resolution."""
 
-    path: OutputPath
+    preset: OutputPresetName | None = None
+    """A purpose whose settings stand in for the defaults; says nothing once they are filled in."""
     width: Pixels | None = None
     height: Pixels | None = None
     long_side: Pixels | None = None
     print: Print | None = None
     dpi: Dpi = Field(default=None, validate_default=True)
     """Dots per inch: `print.dpi` where only that was given, else 300."""
-    bit_depth: Literal[8, 16] = Field(default=None, validate_default=True)
-    """16 for TIFF, 8 for PNG and JPEG, unless given."""
+    provenance: bool = True
+    """Whether the file carries a record of how it was made."""
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
-        """At most one key may ask for a size."""
+        """At most one key may ask for a size; and those of the preset and of the file."""
+        yield from preset_conflicts(given)
+        yield from super().conflicts(with_output_preset(given), folder)
         sizes = [key for key in SIZE_KEYS if given.get(key) is not None]
         for other in sizes[1:]:
             yield Conflict(
@@ -45,6 +47,11 @@ class Output(Section):
                 f"cannot be given together with output.{sizes[0]}; "
                 "keep only one of width, height, long_side and print",
             )
+
+    @classmethod
+    def prepared(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The preset's keys, as if they had been given."""
+        return with_output_preset(given)
 
     @field_validator("dpi", mode="before")
     @classmethod
@@ -75,25 +82,9 @@ class Output(Section):
                 )
         return dpi
 
-    @field_validator("bit_depth", mode="before")
-    @classmethod
-    def _default_bit_depth(cls, value: Any, info: ValidationInfo) -> Any:
-        path = info.data.get("path")
-        if value is None:
-            return 16 if path and _format(path) == "tiff" else 8
-        if value == 16 and path and _format(path) == "jpeg":
-            raise ValueError("must be 8 for JPEG, got 16; write a .tif or .png file to keep 16 bits")
-        return value
-
-    @property
-    def format(self) -> Format:
-        """The kind of file, from the path's ending."""
-        return _format(self.path)
-
-    @property
-    def form(self) -> FileForm:
-        """Everything about the file but its place, its size and its pixels."""
-        return FileForm(self.format, self.bit_depth, self.dpi)
+    def form(self, seed: int) -> FileForm:
+        """Everything about the file but its place, its size and its pixels; `seed` is for its dithering."""
+        return self.form_at(self.dpi, seed)
 
     @property
     def resolved_dpi(self) -> float:
@@ -130,7 +121,3 @@ class Output(Section):
         if self.long_side is not None:
             return content.fit_long_side(self.long_side)
         return content
-
-
-def _format(path: Path) -> Format:
-    return OUTPUT_FORMATS[path.suffix.lower()]
