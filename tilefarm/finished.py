@@ -139,7 +139,8 @@ def packet_of(
     keys = {key: getattr(output, key) for key in (*FileKeys.model_fields, "preset")}
     if job.output.print is None:  # else the size of the canvas follows from it
         keys["dpi"] = output.dpi
-    paper = job.output.print if sheet == plan.sheet else output.print
+    as_asked = (sheet.size, sheet.trim) == (plan.sheet.size, plan.sheet.trim)
+    paper = job.output.print if as_asked else output.print
     new = {"output": job.output.model_copy(update=keys), "color": color or job.color}
     made = Made(plan.output, sheet, paper)
     return packet_for(job.model_copy(update=new), done.run, done.state.started, made, output.path, recolored)

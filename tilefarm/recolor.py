@@ -147,8 +147,7 @@ def _of_picture(request: Request, output: Output, tell: Callable[[str], object])
     """A picture; its mode and content are known to be given. What it is written from is beside the output."""
     picture = _told(request.source, "picture", tell)
     size, mode = picture.size, cast(ColorMode, request.mode)
-    shown = View.filling(Box.of(size), size)
-    content, view = _other_content(cast(Path, request.content), shown, tell)
+    content, view = _other_content(cast(Path, request.content), View.filling(Box.of(size), size), tell)
     check_target(output.path, output.form(0), size)
     with TemporaryDirectory(dir=output.path.parent, prefix=".recolor.") as name:
         canvas = Path(name) / "picture.f32"
@@ -173,8 +172,7 @@ def _told(path: Path, label: str, tell: Callable[[str], object]) -> PictureInfo:
 def _other_content(path: Path, shown: View, tell: Callable[[str], object]) -> tuple[PictureInfo, View]:
     """A content of the shape of the picture, or of what it shows of its own content; all of it is used."""
     content = _told(path, "content", tell)
-    fitting = [size for size in (shown.canvas, shown.place.size) if _has_shape(content.size, size)]
-    if not fitting:
+    if not any(_has_shape(content.size, size) for size in (shown.canvas, shown.place.size)):
         raise JobError(
             f"content: {path} must have the shape of the picture, {shown.canvas}, got {content.size}; cut it"
         )
@@ -185,5 +183,6 @@ def _other_content(path: Path, shown: View, tell: Callable[[str], object]) -> tu
 
 
 def _has_shape(content: Size, size: Size) -> bool:
+    """To a pixel of the size."""
     shape = content.fit_long_side(size.long_side)
     return max(abs(shape.width - size.width), abs(shape.height - size.height)) <= 1

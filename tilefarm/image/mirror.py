@@ -32,14 +32,22 @@ def write_view(
     if place == Box.of(size):
         write_content(info, view.crop, size, target, part=part)
         return
-    columns = mirrored_indices(view.place.left, view.place.right, view.canvas.width, size.width)
-    rows = mirrored_indices(view.place.top, view.place.bottom, view.canvas.height, size.height)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         shown = Path(folder) / "shown.f32"
         write_content(info, view.crop, place.size, shown, part=part)
-        with telling_when_full(target), replacing(target) as temporary:
-            reserve(temporary, raw_bytes(size))
-            _pick(shown, place.size, temporary, rows, columns)
+        go_on_mirrored(shown, view, size, target)
+
+
+def go_on_mirrored(shown: Path, view: View, size: Size, target: Path) -> None:
+    """Write a canvas of `size` from the raw part that it shows, which has the size of its place there.
+
+    Raises ResourceError where the disk is full.
+    """
+    columns = mirrored_indices(view.place.left, view.place.right, view.canvas.width, size.width)
+    rows = mirrored_indices(view.place.top, view.place.bottom, view.canvas.height, size.height)
+    with telling_when_full(target), replacing(target) as temporary:
+        reserve(temporary, raw_bytes(size))
+        _pick(shown, place_at(view, size).size, temporary, rows, columns)
 
 
 def place_at(view: View, size: Size) -> Box:

@@ -45,6 +45,16 @@ class Sheet:
             self.size.height - self.trim.bottom,
         )
 
+    def around(self, picture: Size) -> Sheet:
+        """The margin around the painted picture in another size, a level's; nothing is cut off."""
+        x, y = picture.width / self.picture.width, picture.height / self.picture.height
+        left, top = round(self.picture.left * x), round(self.picture.top * y)
+        right = round((self.size.width - self.picture.right) * x)
+        bottom = round((self.size.height - self.picture.bottom) * y)
+        size = Size(left + picture.width + right, top + picture.height + bottom)
+        place = Box(left, top, left + picture.width, top + picture.height)
+        return Sheet(size, Box.of(size), place, self.margin)
+
     @property
     def solid(self) -> Sheet:
         """The same for the picture's alpha: a margin of paper is not clear."""
