@@ -20,7 +20,7 @@ from tilefarm.integrity import is_intact
 from tilefarm.output.check_target import check_target
 from tilefarm.output.write import write_output
 from tilefarm.plan.build import build_plan
-from tilefarm.prepare import readable
+from tilefarm.prepare import readable, usable_memory
 from tilefarm.rundir.journal import read_journal
 from tilefarm.rundir.layout import RunDir, RunLock
 from tilefarm.rundir.state import RunState
@@ -79,7 +79,7 @@ def recolor(request: Request, tell: Callable[[str], object] = str) -> Path:
     output = _checked(request)
     if not request.source.is_dir():
         source = _of_picture(request, tell)
-        check_target(output.path, output.form(0), source.size, alpha=source.clear is not None)
+        _check_target(source, output)
         _write(source, output, output.path.parent)
         return output.path
     run = RunDir(request.source.absolute())
@@ -94,7 +94,7 @@ def recolor(request: Request, tell: Callable[[str], object] = str) -> Path:
             )
         if request.dpi is None:
             output = output.model_copy(update={"dpi": dpi})
-        check_target(output.path, output.form(0), source.size, alpha=source.clear is not None)
+        _check_target(source, output)
         _write(source, output, run.root)
     return output.path
 
@@ -178,6 +178,11 @@ def _other_content(path: Path, size: Size, tell: Callable[[str], object]) -> tup
             f"content: {path} must have the shape of the picture, {size}, got {content.size}; cut it"
         )
     return content, Box.of(content.size)
+
+
+def _check_target(source: _Source, output: Output) -> None:
+    alpha = source.clear is not None
+    check_target(output.path, output.form(source.seed), source.size, alpha=alpha, memory=usable_memory())
 
 
 def _write(source: _Source, output: Output, folder: Path) -> None:
