@@ -10,7 +10,7 @@ from pathlib import Path
 import pyvips
 from PIL import ImageCms
 
-from tilefarm.image.colour import srgb_profile
+from tilefarm.image.colour import srgb_matrix, srgb_profile
 from tilefarm.spec.paths import check_is_file, found_path
 from tilefarm.spec.profile_names import PROFILE_NAMES, Intent
 
@@ -27,7 +27,7 @@ __all__ = [
 MAX_PROFILE_BYTES = 16 * 2**20
 """The largest profiles of presses have a few megabytes."""
 
-_ADOBE = Path(__file__).parent / "icc" / "adobe-rgb-compatible.icc"
+_FOLDER = Path(__file__).parent / "icc"
 _CLASSES = {b"mntr": "display", b"prtr": "output", b"spac": "colour space", b"scnr": "input"}
 _MODELS = {b"RGB ": "RGB", b"CMYK": "CMYK", b"GRAY": "grey", b"Lab ": "CIELab", b"XYZ ": "XYZ"}
 _HEADER_BYTES = 128
@@ -75,7 +75,17 @@ def load_profile_of(name_or_path: str | Path, model: bytes) -> OutputProfile:
     else:
         data, where = _read(Path(name_or_path)), found_path(Path(name_or_path))
     _check_header(data, where, model)
-    return OutputProfile(name, data, _checked_by_littlecms(data, where), _media_white(data))
+    try:
+        description = _described_by_littlecms(data)
+        profile = OutputProfile(name, data, description, _media_white(data))
+        to_device(pyvips.Image.black(1, 1, bands=3).cast("float"), profile, "relative").avg()
+    except (ImageCms.PyCMSError, pyvips.Error, OSError, ValueError, TypeError) as error:
+        said = error.detail if isinstance(error, pyvips.Error) else error
+        raise ValueError(
+            f"must be a profile that colours can be converted to and from, but {where} is damaged or lacks "
+            f"what that needs ({' '.join(str(said).split()) or 'no reason given'})"
+        ) from None
+    return profile
 
 
 def converted(image: pyvips.Image, profile: OutputProfile, intent: Intent) -> pyvips.Image:
@@ -87,6 +97,12 @@ def converted(image: pyvips.Image, profile: OutputProfile, intent: Intent) -> py
     """
     if profile.is_srgb:
         return image
+    unit = to_device(image, profile, intent).cast("float").linear(1 / _WHITE_16, 0)
+    return unit.copy(interpretation="multiband")
+
+
+def to_device(image: pyvips.Image, profile: OutputProfile, intent: Intent) -> pyvips.Image:
+    """As `converted`, for a profile of any colour model: 16-bit integers, as many bands as it has colours."""
     # By ICC.1:2022, section 6.3.2, absolute is relative with colours scaled by the white of the medium.
     # libvips' own absolute intent takes CIELab's white for 6504 K, and turned white blue.
     absolute = intent == "absolute"
@@ -97,9 +113,9 @@ def converted(image: pyvips.Image, profile: OutputProfile, intent: Intent) -> py
         pcs="lab",
         depth=16,
     )
-    unit = device.cast("float").linear(1 / _WHITE_16, 0).copy(interpretation="multiband")
-    unit.remove(_FIELD)
-    return unit
+    device = device.copy()
+    device.remove(_FIELD)
+    return device
 
 
 def tagged(image: pyvips.Image, profile: OutputProfile) -> pyvips.Image:
@@ -113,17 +129,11 @@ def _to_lab(image: pyvips.Image, white: XYZ) -> pyvips.Image:
     """CIELab from sRGB of 0..1 (IEC 61966-2-1, section 5.2), scaled so that `white` becomes L 100: float."""
     linear = (image <= 0.04045).ifthenelse(image * (1 / 12.92), ((image + 0.055) * (1 / 1.055)) ** 2.4)
     scales = [100 * d50 / paper for d50, paper in zip(WHITE_D50, white, strict=True)]
-    matrix = [[scale * value for value in row] for scale, row in zip(scales, _srgb_to_xyz(), strict=True)]
+    matrix = [
+        [scale * value for value in row] for scale, row in zip(scales, srgb_matrix().tolist(), strict=True)
+    ]
     xyz = linear.recomb(pyvips.Image.new_from_array(matrix)).copy(interpretation="xyz")
     return xyz.XYZ2Lab(temp=[100 * value for value in WHITE_D50])
-
-
-@cache
-def _srgb_to_xyz() -> list[list[float]]:
-    """From linear sRGB to XYZ of white D50, as the profile has it: the colorants are its columns."""
-    colours = _opened(srgb_profile()).profile
-    columns = [colours.red_colorant, colours.green_colorant, colours.blue_colorant]
-    return [[column[0][row] for column in columns if column is not None] for row in range(3)]
 
 
 def _media_white(data: bytes) -> XYZ:
@@ -144,11 +154,7 @@ def _opened(data: bytes) -> ImageCms.ImageCmsProfile:
 
 @cache
 def _named(name: str) -> bytes:
-    if name == "srgb":
-        return srgb_profile()
-    if name == "display-p3":
-        return bytes(pyvips.Operation.call("profile_load", "p3"))
-    return _ADOBE.read_bytes()
+    return srgb_profile() if name == "srgb" else (_FOLDER / f"{name}-compatible.icc").read_bytes()
 
 
 def _read(path: Path) -> bytes:
@@ -183,21 +189,14 @@ def _check_header(data: bytes, where: str, model: bytes) -> None:
         )
 
 
-def _checked_by_littlecms(data: bytes, where: str) -> str:
-    """The description of a profile that LittleCMS converts to and from. Raises ValueError."""
+def _described_by_littlecms(data: bytes) -> str:
+    """What a profile calls itself. Raises what Pillow does where there is no way to its colours and back."""
     model = _MODELS[data[16:20]]
-    try:
-        profile = _opened(data)
-        lab = ImageCms.createProfile("LAB")
-        for intent in ImageCms.Intent:
-            ImageCms.buildTransform(lab, profile, "LAB", model, intent)
-        ImageCms.buildTransform(profile, lab, model, "LAB")
-        text = ImageCms.getProfileDescription(profile)
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split()) or "no reason given"
-        raise ValueError(
-            f"must be a profile that colours can be converted to and from, but {where} is damaged or lacks "
-            f"what that needs ({reason})"
-        ) from None
+    profile = _opened(data)
+    lab = ImageCms.createProfile("LAB")
+    for intent in ImageCms.Intent:
+        ImageCms.buildTransform(lab, profile, "LAB", model, intent)
+    ImageCms.buildTransform(profile, lab, model, "LAB")
+    text = ImageCms.getProfileDescription(profile)
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
     return " ".join(printable.split())[:_LONGEST_DESCRIPTION] or "a profile without a name"
