@@ -177,11 +177,11 @@ def estimate(prepared: Prepared, precision: str | None = None) -> Needs:
     low = is_low(precision or job.compute.precision)
     required = needs(job, prepared.plan, batch, low_precision=low)
     channels = 4 if job.alpha.mode == "keep" and prepared.content.has_alpha else 3
-    encoder = encoder_bytes(job.form, prepared.plan.output, channels)
+    coders = [encoder_bytes(job.form, prepared.plan.output, channels)]
+    coders += [picture.decoder_bytes for picture in prepared.pictures]
     return replace(
         required,
-        driver_bytes=required.driver_bytes
-        + max(encoder, *(picture.decoder_bytes for picture in prepared.pictures)),
+        driver_bytes=required.driver_bytes + max(coders),
         disk_bytes=required.disk_bytes + making_bytes(job, prepared.plan),
     )
 

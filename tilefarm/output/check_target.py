@@ -45,8 +45,8 @@ def _form_problems(form: FileForm, size: Size, channels: int, memory: int | None
     needed = encoder_bytes(form, size, channels)
     if memory is not None and needed > memory:
         yield (
-            f"output.path: the encoder of WebP holds the whole picture, {needed / 2**20:.0f} MiB of memory for "
-            f"{size}, and {memory / 2**20:.0f} MiB may be used; choose a .tif, .png or .jpg file"
+            f"output.path: the encoder of WebP holds the whole picture, {needed / 2**20:.0f} MiB of memory "
+            f"for {size}, and {memory / 2**20:.0f} MiB may be used; choose a .tif, .png or .jpg file"
         )
     try:
         load_profile(form.profile)
