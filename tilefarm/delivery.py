@@ -61,9 +61,9 @@ def form_of_export(prepared: Prepared) -> dict[str, Any]:
 
 def _is_a_picture(prepared: Prepared) -> bool:
     """Whether the output file is a whole picture of the right form, whatever it shows."""
-    output = prepared.job.output
+    job, alpha = prepared.job, keeps_alpha(prepared)
     try:
-        check_output(output.path, prepared.plan.output, prepared.job.form, alpha=keeps_alpha(prepared))
+        check_output(job.output.path, prepared.plan.output, job.form, alpha=alpha, layout=False)
     except TilefarmError:
         return False
     return True

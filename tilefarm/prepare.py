@@ -15,6 +15,7 @@ from tilefarm.image.decode import MAX_INPUT_PIXELS, PictureInfo, check_decodes, 
 from tilefarm.masks import Masks, read_masks
 from tilefarm.output.check_animation import check_animation
 from tilefarm.output.check_target import check_target
+from tilefarm.output.encode import encoder_bytes
 from tilefarm.plan.build import RenderPlan, build_plan
 from tilefarm.plan.estimate import Needs, needs, output_bytes
 from tilefarm.plan.frames import animation_bytes, making_bytes
@@ -96,8 +97,8 @@ def prepare(job: Job, look: Look | None = None) -> Prepared:
     masks = collect(partial(read_masks, job, content.size, sizes, look or readable)) or Masks()
     plan = collect(partial(build_plan, job, content.size, sizes))
     if plan is not None:
-        alpha = job.alpha.mode == "keep" and content.has_alpha
-        collect(partial(check_target, job.output.path, job.form, plan.output, alpha=alpha))
+        alpha, memory = job.alpha.mode == "keep" and content.has_alpha, usable_memory()
+        collect(partial(check_target, job.output.path, job.form, plan.output, alpha=alpha, memory=memory))
         if job.animation is not None:
             collect(partial(check_animation, job.animation, len(plan.levels)))
     if plan is None or problems:
@@ -137,7 +138,7 @@ def check_disk(prepared: Prepared, root: Path, required: Needs) -> None:
     job, output = prepared.job, prepared.plan.output
     there = sum(file.stat().st_blocks * 512 for file in root.rglob("*.f32"))  # of a resumed run
     short = [_shortage("the run", root, required.disk_bytes + _SPARE_DISK - there, "--run-dir")]
-    picture = output_bytes(output, job.output.bit_depth, job.alpha.mode == "keep")
+    picture = output_bytes(output, job.form, job.alpha.mode == "keep")
     results = [(job.output.path, picture, "output.path")]
     if job.animation is not None:
         results.append((job.animation.path, animation_bytes(job.animation), "animation.path"))
@@ -175,9 +176,12 @@ def estimate(prepared: Prepared, precision: str | None = None) -> Needs:
     batch = 1 if job.tiles.batch == "auto" else job.tiles.batch
     low = is_low(precision or job.compute.precision)
     required = needs(job, prepared.plan, batch, low_precision=low)
+    channels = 4 if job.alpha.mode == "keep" and prepared.content.has_alpha else 3
+    coders = [encoder_bytes(job.form, prepared.plan.output, channels)]
+    coders += [picture.decoder_bytes for picture in prepared.pictures]
     return replace(
         required,
-        driver_bytes=required.driver_bytes + max(picture.decoder_bytes for picture in prepared.pictures),
+        driver_bytes=required.driver_bytes + max(coders),
         disk_bytes=required.disk_bytes + making_bytes(job, prepared.plan),
     )
 
@@ -187,10 +191,15 @@ def gib(size: float) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
+def usable_memory() -> int:
+    """What one step may take of the memory that is free, in bytes."""
+    return round(free_memory() * _SHARE_OF_MEMORY)
+
+
 def readable(path: Path, label: str, most_pixels: int = MAX_INPUT_PIXELS) -> PictureInfo:
     """A picture whose every pixel decodes, and can be decoded in the memory that is free. Raises JobError."""
     info = inspect(path, label, most_pixels)
-    room = round(free_memory() * _SHARE_OF_MEMORY)
+    room = usable_memory()
     if info.decoder_bytes > room:
         raise JobError(
             f"{label}: {path} can only be decoded as a whole, which takes {gib(info.decoder_bytes)} of "

@@ -19,7 +19,7 @@ from tilefarm.image.mirror import write_view
 from tilefarm.image.resize import write_content
 from tilefarm.output.check_target import check_target
 from tilefarm.output.write import write_output
-from tilefarm.prepare import readable
+from tilefarm.prepare import readable, usable_memory
 from tilefarm.rundir.layout import RunLock
 from tilefarm.spec.color import Color, ColorMode
 from tilefarm.spec.output import Output
@@ -122,7 +122,8 @@ def _of_run(request: Request, done: Finished, tell: Callable[[str], object]) -> 
         content, view = _other_content(request.content, plan.view, tell)
         lender = replace(lender, content=content, plan=replace(plan, view=view))
     form = output.form(job.seed)
-    check_target(output.path, form, plan.output, alpha=done.keeps_alpha)
+    memory = usable_memory()
+    check_target(output.path, form, plan.output, alpha=done.keeps_alpha, memory=memory)
     xmp = _packet(request, done, output, mode)
     with (
         coloured(lender, done.run, done.level, mode) as canvas,
@@ -148,7 +149,7 @@ def _of_picture(request: Request, output: Output, tell: Callable[[str], object])
     picture = _told(request.source, "picture", tell)
     size, mode = picture.size, cast(ColorMode, request.mode)
     content, view = _other_content(cast(Path, request.content), View.filling(Box.of(size), size), tell)
-    check_target(output.path, output.form(0), size)
+    check_target(output.path, output.form(0), size, memory=usable_memory())
     with TemporaryDirectory(dir=output.path.parent, prefix=".recolor.") as name:
         canvas = Path(name) / "picture.f32"
         write_content(picture, Box.of(size), size, canvas)

@@ -20,6 +20,7 @@ from tilefarm.image.mirror import go_on_mirrored
 from tilefarm.image.resize import fitted
 from tilefarm.output.check_target import check_target
 from tilefarm.output.write import write_output
+from tilefarm.prepare import usable_memory
 from tilefarm.rundir.layout import RunLock
 from tilefarm.spec.output import Output
 from tilefarm.spec.output_presets import SIZE_KEYS
@@ -53,7 +54,8 @@ def export_again(request: Request) -> Path:
         sheet = done.prepared.plan.sheet.around(done.level.size)
         target = _target(output, sheet, done)
         form = output.form(done.job.seed)
-        check_target(output.path, form, target.size, alpha=done.keeps_alpha)
+        memory = usable_memory()
+        check_target(output.path, form, target.size, alpha=done.keeps_alpha, memory=memory)
         xmp = packet_of(done, output, target.sheet)
         with _pixels(done, sheet, target) as (canvas, alpha):
             write_output(canvas, target.size, output.path, form, alpha, xmp)
