@@ -7,8 +7,9 @@ import time
 from tilefarm import faults
 from tilefarm.colouring import coloured
 from tilefarm.delivery import form_of_export
-from tilefarm.events import Listener, RunFinished
+from tilefarm.events import Listener, Noted, RunFinished
 from tilefarm.files import checksum
+from tilefarm.output.proof import proof_beside
 from tilefarm.output.write import write_output
 from tilefarm.prepare import Prepared
 from tilefarm.rundir.journal import Exported, Journal
@@ -32,6 +33,8 @@ def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, l
     ):
         faults.reached("export: canvas coloured")
         write_output(canvas, size, output.path, prepared.job.form, alpha)
+        if output.proof is not None:
+            listen(Noted(proof_beside(canvas, size, output.path, output.proof)))
     line = Exported(
         path=str(output.path),
         crc=checksum(output.path),

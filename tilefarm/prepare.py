@@ -14,7 +14,7 @@ from tilefarm.execute.process import free_memory
 from tilefarm.image.decode import PictureInfo, check_decodes, inspect
 from tilefarm.masks import Masks, read_masks
 from tilefarm.output.check_animation import check_animation
-from tilefarm.output.check_target import check_target
+from tilefarm.output.check_target import check_proof, check_target
 from tilefarm.plan.build import RenderPlan, build_plan
 from tilefarm.plan.estimate import Needs, needs, output_bytes
 from tilefarm.plan.frames import animation_bytes, making_bytes
@@ -96,6 +96,8 @@ def prepare(job: Job, look: Look | None = None) -> Prepared:
     plan = build_plan(job, content.size, [style.size for style in styles])
     alpha = job.alpha.mode == "keep" and content.has_alpha
     collect(partial(check_target, job.output.path, job.form, plan.output, alpha=alpha))
+    if job.output.proof is not None:
+        collect(partial(check_proof, job.output.path, job.output.proof))
     if job.animation is not None:
         collect(partial(check_animation, job.animation, len(plan.levels)))
     if problems:

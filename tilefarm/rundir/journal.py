@@ -116,6 +116,8 @@ class Exported(_Line):
     lossless: bool = False
     dither: bool = False
     """These eight are as in `FileForm`; their defaults say what versions wrote that did not record them."""
+    proof: str = ""
+    """What its soft proof shows: the SHA-256 of the profile, the intent, the paper; empty for none."""
     seconds: float
 
 

@@ -14,6 +14,7 @@ from tilefarm.geometry import Box, Size
 from tilefarm.spec.file_form import FileForm
 from tilefarm.spec.file_keys import FileKeys
 from tilefarm.spec.paper import DEFAULT_DPI, LONGEST_SIDE, Dpi, Print
+from tilefarm.spec.proof import ProofKey
 from tilefarm.spec.section import Conflict
 
 SIZE_KEYS = ("width", "height", "long_side", "print")
@@ -40,6 +41,7 @@ class Output(FileKeys):
     print: Print | None = None
     dpi: Dpi = Field(default=None, validate_default=True)
     """Dots per inch: `print.dpi` where only that was given, else 300."""
+    proof: ProofKey = None
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
