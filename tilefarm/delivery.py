@@ -15,6 +15,7 @@ from tilefarm.rundir.journal import Exported
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
 from tilefarm.spec.fingerprint import file_sha256
+from tilefarm.spec.proof import Proof, proof_path
 from tilefarm.transparency import keeps_alpha
 
 
@@ -29,6 +30,8 @@ def is_done(prepared: Prepared, run: RunDir, state: RunState) -> bool:
     there = [line for line in state.exports if line.path == str(output.path)]
     exports = [line for line in there if line.model_dump(include=set(wanted)) == wanted]
     if not exports or not output.path.exists():
+        return False
+    if output.proof is not None and not proof_path(output.path).exists():
         return False
     crc = checksum(output.path)
     if crc != exports[-1].crc:
@@ -50,13 +53,19 @@ def form_of_export(prepared: Prepared) -> dict[str, Any]:
     if isinstance(profile, Path):
         form["profile"] = file_sha256(profile)
     kept = {key: value for key, value in form.items() if key in Exported.model_fields}
-    kept["sheet"] = prepared.plan.sheet.key
     return kept | {
         "color": job.color.of_result,
         "alpha": keeps_alpha(prepared),
         "sheet": prepared.plan.sheet.key,
         "provenance": job.output.provenance,
+        "proof": _proof(job.output.proof),
     }
+
+
+def _proof(proof: Proof | None) -> str:
+    if proof is None:
+        return ""
+    return f"{file_sha256(proof.profile)} {proof.intent} {'paper' if proof.paper_white else 'white'}"
 
 
 def _is_a_picture(prepared: Prepared) -> bool:

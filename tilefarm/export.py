@@ -7,9 +7,10 @@ import time
 from tilefarm import faults
 from tilefarm.colouring import coloured
 from tilefarm.delivery import form_of_export
-from tilefarm.events import Listener, RunFinished
+from tilefarm.events import Listener, Noted, RunFinished
 from tilefarm.files import checksum
 from tilefarm.image.margin import with_margin
+from tilefarm.output.proof import proof_beside
 from tilefarm.output.write import write_output
 from tilefarm.prepare import Prepared
 from tilefarm.provenance import Made, packet_for
@@ -39,6 +40,8 @@ def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, l
             made = Made(size, prepared.plan.sheet, output.print)
             xmp = packet_for(prepared.job, run, state.started, made, output.path)
         write_output(picture, size, output.path, prepared.job.form, alpha, xmp)
+        if output.proof is not None:
+            listen(Noted(proof_beside(picture, size, output.path, output.proof)))
     line = Exported(
         path=str(output.path),
         crc=checksum(output.path),

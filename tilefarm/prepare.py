@@ -14,7 +14,7 @@ from tilefarm.execute.process import free_memory
 from tilefarm.image.decode import MAX_INPUT_PIXELS, PictureInfo, check_decodes, inspect
 from tilefarm.masks import Masks, read_masks
 from tilefarm.output.check_animation import check_animation
-from tilefarm.output.check_target import check_target
+from tilefarm.output.check_target import check_proof, check_target
 from tilefarm.output.encode import encoder_bytes
 from tilefarm.plan.build import RenderPlan, build_plan
 from tilefarm.plan.estimate import Needs, needs, output_bytes
@@ -99,6 +99,8 @@ def prepare(job: Job, look: Look | None = None) -> Prepared:
     if plan is not None:
         alpha, memory = job.alpha.mode == "keep" and content.has_alpha, usable_memory()
         collect(partial(check_target, job.output.path, job.form, plan.output, alpha=alpha, memory=memory))
+        if job.output.proof is not None:
+            collect(partial(check_proof, job.output.path, job.output.proof))
         if job.animation is not None:
             collect(partial(check_animation, job.animation, len(plan.levels)))
     if plan is None or problems:

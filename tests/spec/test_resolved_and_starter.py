@@ -67,10 +67,11 @@ sizes: st.SearchStrategy[dict[str, Any]] = st.one_of(
     ),
 )
 outputs = st.builds(
-    lambda path, size, depth: {"path": path, "bit_depth": depth} | size,
+    lambda path, size, depth, proof: {"path": path, "bit_depth": depth, "proof": proof} | size,
     st.sampled_from(["out/x.tif", "no.PNG", "true.tiff"]),
     sizes,
     st.sampled_from([8, 16, None]),
+    st.sampled_from([None, "w.pt", {"profile": "w.pt", "intent": "perceptual", "paper_white": True}]),
 )
 networks = st.sampled_from(
     [
@@ -246,6 +247,7 @@ def test_starter_shows_every_key(folder: Path) -> None:
         "when",
         "preset",
         "dither",
+        "proof",
         "intent",
         "compression",
         "tiled",

@@ -134,10 +134,15 @@ def _through_profile(stored: pyvips.Image, unit: pyvips.Image, kind: ColourKind)
 
 
 def _by_matrix(device: pyvips.Image, profile: MatrixProfile) -> pyvips.Image:
-    """In floating point; what sRGB does not have is clipped (IEC 61966-2-1, section 5.3)."""
+    """In floating point; what sRGB does not have is clipped."""
     matrix = np.linalg.solve(srgb_matrix(), profile.matrix)
-    linear = profile.linear(device).recomb(pyvips.Image.new_from_array(matrix.tolist())).clamp()
-    return (linear <= 0.0031308).ifthenelse(linear * 12.92, linear ** (1 / 2.4) * 1.055 - 0.055)
+    return encoded(profile.linear(device).recomb(pyvips.Image.new_from_array(matrix.tolist())))
+
+
+def encoded(linear: pyvips.Image) -> pyvips.Image:
+    """sRGB of 0..1 from its linear light, float, clipped to 0..1 (IEC 61966-2-1, section 5.3)."""
+    light = linear.clamp()
+    return (light <= 0.0031308).ifthenelse(light * 12.92, light ** (1 / 2.4) * 1.055 - 0.055)
 
 
 def _in_16_bits(unit: pyvips.Image) -> pyvips.Image:

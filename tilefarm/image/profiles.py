@@ -27,6 +27,9 @@ __all__ = [
 MAX_PROFILE_BYTES = 16 * 2**20
 """The largest profiles of presses have a few megabytes."""
 
+RGB_MODEL, CMYK_MODEL = b"RGB ", b"CMYK"
+"""Signatures of colour models in profiles."""
+
 _FOLDER = Path(__file__).parent / "icc"
 _CLASSES = {b"mntr": "display", b"prtr": "output", b"spac": "colour space", b"scnr": "input"}
 _MODELS = {b"RGB ": "RGB", b"CMYK": "CMYK", b"GRAY": "grey", b"Lab ": "CIELab", b"XYZ ": "XYZ"}
@@ -64,11 +67,11 @@ def load_profile(name_or_path: str | Path) -> OutputProfile:
     Raises ValueError, a sentence without its beginning, for a file that is missing or too large, that is no
     ICC profile, that is of another kind than RGB, or between which and CIELab no conversion is possible.
     """
-    return load_profile_of(name_or_path, b"RGB ")
+    return load_profile_of(name_or_path, RGB_MODEL)
 
 
 def load_profile_of(name_or_path: str | Path, model: bytes) -> OutputProfile:
-    """As `load_profile`, for pictures of the colour model with this signature: b"RGB " or b"CMYK"."""
+    """As `load_profile`, for pictures of one of the models above."""
     name = str(name_or_path)
     if name in PROFILE_NAMES:
         data, where = _named(name), repr(name)
@@ -105,13 +108,18 @@ def to_device(image: pyvips.Image, profile: OutputProfile, intent: Intent) -> py
     """As `converted`, for a profile of any colour model: 16-bit integers, as many bands as it has colours."""
     # By ICC.1:2022, section 6.3.2, absolute is relative with colours scaled by the white of the medium.
     # libvips' own absolute intent takes CIELab's white for 6504 K, and turned white blue.
-    absolute = intent == "absolute"
-    lab = _to_lab(image.clamp(), profile.white if absolute else WHITE_D50)
+    if intent == "absolute":
+        return lab_to_device(to_lab(image.clamp(), profile.white), profile, "relative")
+    compensated = intent == "relative"
+    return lab_to_device(to_lab(image.clamp()), profile, intent, black_point_compensation=compensated)
+
+
+def lab_to_device(
+    lab: pyvips.Image, profile: OutputProfile, intent: Intent, *, black_point_compensation: bool = False
+) -> pyvips.Image:
+    """The profile's numbers, 16-bit integers, from float CIELab of white D50."""
     device = tagged(lab, profile).icc_export(
-        intent="relative" if absolute else intent,
-        black_point_compensation=intent == "relative",
-        pcs="lab",
-        depth=16,
+        intent=intent, black_point_compensation=black_point_compensation, pcs="lab", depth=16
     )
     device = device.copy()
     device.remove(_FIELD)
@@ -125,7 +133,7 @@ def tagged(image: pyvips.Image, profile: OutputProfile) -> pyvips.Image:
     return copy
 
 
-def _to_lab(image: pyvips.Image, white: XYZ) -> pyvips.Image:
+def to_lab(image: pyvips.Image, white: XYZ = WHITE_D50) -> pyvips.Image:
     """CIELab from sRGB of 0..1 (IEC 61966-2-1, section 5.2), scaled so that `white` becomes L 100: float."""
     linear = (image <= 0.04045).ifthenelse(image * (1 / 12.92), ((image + 0.055) * (1 / 1.055)) ** 2.4)
     scales = [100 * d50 / paper for d50, paper in zip(WHITE_D50, white, strict=True)]

@@ -9,9 +9,11 @@ from pathlib import Path
 from tilefarm.errors import JobError
 from tilefarm.geometry import Size
 from tilefarm.image.profiles import load_profile
+from tilefarm.image.proof import load_press
 from tilefarm.output.encode import encoder_bytes
 from tilefarm.output.zstd_tiff import missing_zstd
 from tilefarm.spec.file_form import FileForm, Format, format_name
+from tilefarm.spec.proof import Proof, proof_path
 
 _MAX_SIDE: dict[Format, int] = {"jpeg": 65_500, "png": 2**31 - 1, "tiff": 2**31 - 1, "webp": 16_383}
 
@@ -54,6 +56,21 @@ def _form_problems(form: FileForm, size: Size, channels: int, memory: int | None
         yield f"output.profile {error}"
     if form.format == "tiff" and form.compression == "zstd" and (missing := missing_zstd()) is not None:
         yield f"output.compression: zstd {missing}"
+
+
+def check_proof(output: Path, proof: Proof) -> None:
+    """Whether a proof beside `output` can be made and written. Raises JobError with all problems."""
+    problems = []
+    try:
+        load_press(proof.profile)
+    except ValueError as error:
+        problems.append(f"output.proof.profile {error}")
+    try:
+        check_place(proof_path(output), "output.proof")
+    except JobError as error:
+        problems += error.problems
+    if problems:
+        raise JobError(problems)
 
 
 def check_place(path: Path, key: str) -> None:

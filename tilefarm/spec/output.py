@@ -15,6 +15,7 @@ from tilefarm.spec.file_keys import FileKeys
 from tilefarm.spec.output_presets import SIZE_KEYS as SIZE_KEYS
 from tilefarm.spec.output_presets import OutputPresetName, preset_conflicts, with_output_preset
 from tilefarm.spec.paper import DEFAULT_DPI, LONGEST_SIDE, Dpi, Print
+from tilefarm.spec.proof import ProofKey
 from tilefarm.spec.section import Conflict
 from tilefarm.spec.sheet import Target, lay_out, whole
 
@@ -34,6 +35,7 @@ class Output(FileKeys):
     """Dots per inch: `print.dpi` where only that was given, else 300."""
     provenance: bool = True
     """Whether the file carries a record of how it was made."""
+    proof: ProofKey = None
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
