@@ -194,7 +194,7 @@ def _coding(
     elif format == "WebP":
         compression = "lossless" if b"VP8L" in _riff_chunks(path) else "lossy"
     else:
-        compression = {"PNG": "deflate"}.get(format, format)
+        compression = {"PNG": "deflate", "JPEG": "DCT"}.get(format, format)
         mark = "progressive" if format == "JPEG" else "interlaced"
         marks.append(mark if _number(image, "interlaced", 0) > 0 else "")
         marks.append(_text(image, "jpeg-chroma-subsample") or "")

@@ -127,9 +127,8 @@ def _resolution(facts: Facts, wish: Wish) -> Iterator[Finding]:
     if facts.dpi is None:
         yield Finding("warning", "says no resolution: its size on paper is left to the print shop")
     elif abs(facts.dpi[0] / facts.dpi[1] - 1) > _SAME_SHAPE:
-        yield Finding(
-            "warning", f"its resolution differs, {facts.dpi[0]:.0f} across and {facts.dpi[1]:.0f} down"
-        )
+        across, down = (f"{dpi:.0f} dpi" for dpi in facts.dpi)
+        yield Finding("warning", f"its resolution is {across} across and {down} down: it would be stretched")
     found = effective_dpi(facts, wish.paper) if wish.paper is not None else facts.dpi
     if found is None:
         return

@@ -33,6 +33,9 @@ class Report:
 
 def examine_file(path: Path, wish: Wish) -> Report:
     """Reopen a picture, decode all of it, and judge it. A file that cannot be read is a finding too."""
+    if not path.exists():
+        text = f"{path} does not exist; name a picture's file"
+        return Report(path, wish, None, (Finding("problem", text),))
     try:
         facts = read_facts(path)
     except JobError as error:
