@@ -12,7 +12,7 @@ from tilefarm.files import checksum
 from tilefarm.image.margin import with_margin
 from tilefarm.output.write import write_output
 from tilefarm.prepare import Prepared
-from tilefarm.provenance import packet_for
+from tilefarm.provenance import Made, packet_for
 from tilefarm.rundir.journal import Exported, Journal
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
@@ -36,7 +36,8 @@ def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, l
         faults.reached("export: canvas coloured")
         xmp = None
         if output.provenance:
-            xmp = packet_for(prepared.job, run, state.started, size, size, output.path)
+            made = Made(size, prepared.plan.sheet, output.print)
+            xmp = packet_for(prepared.job, run, state.started, made, output.path)
         write_output(picture, size, output.path, prepared.job.form, alpha, xmp)
     line = Exported(
         path=str(output.path),

@@ -11,12 +11,11 @@ from pydantic import ValidationError
 
 from tilefarm.driver import load_run
 from tilefarm.errors import JobError
-from tilefarm.geometry import Size
 from tilefarm.image.decode import inspect
 from tilefarm.integrity import is_intact
 from tilefarm.plan.build import LevelPlan, build_plan
 from tilefarm.prepare import Prepared
-from tilefarm.provenance import packet_for
+from tilefarm.provenance import Made, packet_for
 from tilefarm.rundir.journal import read_journal
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
@@ -28,6 +27,7 @@ from tilefarm.spec.output import Output
 from tilefarm.spec.output_presets import without_related
 from tilefarm.spec.paths import OUTPUT_FORMATS, same_file
 from tilefarm.spec.problems import sentence
+from tilefarm.spec.sheet import Sheet
 from tilefarm.transparency import keeps_alpha
 
 _OF_ALL_FORMATS = ("profile", "intent", "dpi", "provenance")
@@ -126,18 +126,20 @@ def overwritten(job: Job, path: Path) -> list[str]:
 
 
 def packet_of(
-    done: Finished, output: Output, picture: Size, color: Color | None = None, recolored: str | None = None
+    done: Finished, output: Output, sheet: Sheet, color: Color | None = None, recolored: str | None = None
 ) -> bytes | None:
     """The record for another file of a run; None where the file shall have none.
 
-    Its job is the run's with the keys of this file, and with `color` where that is given; the size stays that
-    of the canvas.
+    Its job is the run's with the keys of this file, and with `color` where that is given; the size that it
+    asks for stays the run's.
     """
     if not output.provenance:
         return None
+    job, plan = done.job, done.prepared.plan
     keys = {key: getattr(output, key) for key in (*FileKeys.model_fields, "preset")}
-    if done.job.output.print is None:  # else the size of the canvas follows from it
+    if job.output.print is None:  # else the size of the canvas follows from it
         keys["dpi"] = output.dpi
-    new = {"output": done.job.output.model_copy(update=keys), "color": color or done.job.color}
-    job = done.job.model_copy(update=new)
-    return packet_for(job, done.run, done.state.started, done.level.size, picture, output.path, recolored)
+    paper = job.output.print if sheet == plan.sheet else output.print
+    new = {"output": job.output.model_copy(update=keys), "color": color or job.color}
+    made = Made(plan.output, sheet, paper)
+    return packet_for(job.model_copy(update=new), done.run, done.state.started, made, output.path, recolored)

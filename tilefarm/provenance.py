@@ -7,6 +7,7 @@ is handed on must not say where its maker keeps things.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import tilefarm
 from tilefarm.errors import JobError
-from tilefarm.geometry import Size
+from tilefarm.geometry import Box, Size
 from tilefarm.image.engine import READABLE, open_picture, reason
 from tilefarm.image.xmp import BadPacketError, packet, packet_of, record_in
 from tilefarm.rundir.inputs import input_hashes
@@ -25,6 +26,8 @@ from tilefarm.rundir.journal import Started
 from tilefarm.rundir.layout import RunDir
 from tilefarm.spec.fingerprint import file_sha256
 from tilefarm.spec.model import Job
+from tilefarm.spec.paper import Print
+from tilefarm.spec.sheet import Sheet
 from tilefarm.spec.yaml_source import parse
 from tilefarm.spec.yaml_writer import write_yaml
 
@@ -37,6 +40,18 @@ _TARGETS = ("output.path", "animation.path")
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Text = Annotated[str, Field(max_length=100)]
 _Side = Annotated[int, Field(ge=1, le=2**31)]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a file is, beside what its job says."""
+
+    whole: Size
+    """Of the file that the job asks for."""
+    sheet: Sheet
+    """The file itself."""
+    paper: Print | None = None
+    """The sheet of paper that it is for."""
 
 
 class Record(BaseModel):
@@ -54,9 +69,13 @@ class Record(BaseModel):
     core: int | None = None
     """Pixels of a side of the exact method's pieces."""
     canvas: Annotated[list[_Side], Field(min_length=2, max_length=2)]
-    """Width and height of what was painted."""
+    """Width and height of the file that the job asks for."""
     picture: Annotated[list[_Side], Field(min_length=2, max_length=2)]
-    """Width and height of the file: an export may be smaller."""
+    """Width and height of this file: an export may be smaller."""
+    trim: Annotated[list[int], Field(min_length=4, max_length=4)] | None = None
+    """Left, top, right and bottom of what is left when the bleed is cut off, in pixels; None: all."""
+    paper: dict[str, _Text] | None = None
+    """Width and height of the sheet when it has been cut, and its bleed, with their units."""
     recolored: _Text | None = None
     """The colour step of `tilefarm recolor`, where the job cannot say it."""
     inputs: Annotated[dict[str, Sha256], Field(max_length=100)]
@@ -69,16 +88,16 @@ def packet_for(
     job: Job,
     run: RunDir,
     started: Started | None,
-    canvas: Size,
-    picture: Size,
+    made: Made,
     path: Path,
     recolored: str | None = None,
 ) -> bytes:
-    """The XMP packet of the file `path`, of `picture` pixels, made from a run's finished canvas.
+    """The XMP packet of the file `path`, made from a run's finished canvas.
 
     `recolored`: a colour step that the job does not say. The same run and job give the same bytes, wherever
     they are. Raises JobError where an input that is not on record cannot be read.
     """
+    size, trim, paper = made.sheet.size, made.sheet.trim, made.paper
     data = job.model_dump(mode="json")
     files = dict(files_of(job))
     for key, file in files.items():
@@ -95,8 +114,12 @@ def packet_for(
         "weights_sha256": started.weights_sha256 if started else None,
         "batch": started.batch if started else None,
         "core": started.core if started else None,
-        "canvas": [canvas.width, canvas.height],
-        "picture": [picture.width, picture.height],
+        "canvas": [made.whole.width, made.whole.height],
+        "picture": [size.width, size.height],
+        "trim": None if trim == Box.of(size) else [trim.left, trim.top, trim.right, trim.bottom],
+        "paper": None
+        if paper is None
+        else paper.model_dump(mode="json", include={"width", "height", "bleed"}),
         "recolored": recolored,
         "inputs": {key: known.get(key) or file_sha256(file) for key, file in files.items()},
         "job": data,

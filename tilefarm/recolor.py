@@ -134,20 +134,21 @@ def _of_run(request: Request, done: Finished, tell: Callable[[str], object]) -> 
 
 def _packet(request: Request, done: Finished, output: Output, mode: ColorMode) -> bytes | None:
     """The record says the colour step as a job would, where one can."""
-    size, color = done.prepared.plan.output, done.job.color
+    sheet, color = done.prepared.plan.sheet, done.job.color
     if mode == color.of_result and request.content is None:
-        return packet_of(done, output, size)
+        return packet_of(done, output, sheet)
     if request.content is None and not color.deciding:
-        return packet_of(done, output, size, Color(mode=mode, when=None if mode == "style" else "after"))
+        return packet_of(done, output, sheet, Color(mode=mode, when=None if mode == "style" else "after"))
     lender = "" if request.content is None else " of another picture"
-    return packet_of(done, output, size, recolored=f"{mode}{lender}")
+    return packet_of(done, output, sheet, recolored=f"{mode}{lender}")
 
 
 def _of_picture(request: Request, output: Output, tell: Callable[[str], object]) -> None:
     """A picture; its mode and content are known to be given. What it is written from is beside the output."""
     picture = _told(request.source, "picture", tell)
     size, mode = picture.size, cast(ColorMode, request.mode)
-    content, view = _other_content(cast(Path, request.content), View.filling(Box.of(size), size), tell)
+    shown = View.filling(Box.of(size), size)
+    content, view = _other_content(cast(Path, request.content), shown, tell)
     check_target(output.path, output.form(0), size)
     with TemporaryDirectory(dir=output.path.parent, prefix=".recolor.") as name:
         canvas = Path(name) / "picture.f32"
@@ -172,7 +173,8 @@ def _told(path: Path, label: str, tell: Callable[[str], object]) -> PictureInfo:
 def _other_content(path: Path, shown: View, tell: Callable[[str], object]) -> tuple[PictureInfo, View]:
     """A content of the shape of the picture, or of what it shows of its own content; all of it is used."""
     content = _told(path, "content", tell)
-    if not any(_has_shape(content.size, size) for size in (shown.canvas, shown.place.size)):
+    fitting = [size for size in (shown.canvas, shown.place.size) if _has_shape(content.size, size)]
+    if not fitting:
         raise JobError(
             f"content: {path} must have the shape of the picture, {shown.canvas}, got {content.size}; cut it"
         )
@@ -183,6 +185,5 @@ def _other_content(path: Path, shown: View, tell: Callable[[str], object]) -> tu
 
 
 def _has_shape(content: Size, size: Size) -> bool:
-    """To a pixel of the size."""
     shape = content.fit_long_side(size.long_side)
     return max(abs(shape.width - size.width), abs(shape.height - size.height)) <= 1

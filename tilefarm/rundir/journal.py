@@ -106,8 +106,6 @@ class Exported(_Line):
     """What was done to the canvas's colours."""
     alpha: bool = False
     """Whether it has the content's transparency."""
-    sheet: str = ""
-    """Its bleed and margin; empty where it has none."""
     profile: str = "srgb"
     """Its name, or the SHA-256 of its file."""
     intent: Intent = "relative"
@@ -121,6 +119,8 @@ class Exported(_Line):
     provenance: bool = True
     """Whether it carries a record of how it was made. The default is of versions that wrote none: a picture
     that was delivered is not written again for it."""
+    sheet: str = ""
+    """Its bleed and margin; empty where it has none."""
     seconds: float
 
 

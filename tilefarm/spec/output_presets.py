@@ -109,8 +109,8 @@ def preset_conflicts(given: Mapping[str, Any]) -> Iterator[Conflict]:
         endings = [ending for ending, kind in OUTPUT_FORMATS.items() if kind in preset.formats]
         yield Conflict(
             ("preset",),
-            f"{given['preset']} is for {' and '.join(map(format_name, preset.formats))}, and output.path is a "
-            f"{format_name(format)}; let it end in {' or '.join(endings)}, or choose another preset",
+            f"{given['preset']} is for {' and '.join(map(format_name, preset.formats))}, and output.path "
+            f"is a {format_name(format)}; let it end in {' or '.join(endings)}, or choose another preset",
         )
 
 
