@@ -57,6 +57,7 @@ ORDER = (
     "finished",
     "recolor",
     "reexport",
+    "preflight",
     "batch",
     "rerender",
     "calibrate",

@@ -23,6 +23,7 @@ for command in (
     files.init,
     files.recolor,
     deliver.export,
+    deliver.check,
     files.collage,
     look.verify,
     look.doctor,

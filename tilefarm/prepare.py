@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from tilefarm.errors import JobError, ResourceError
 from tilefarm.execute.process import free_memory
-from tilefarm.image.decode import PictureInfo, check_decodes, inspect
+from tilefarm.image.decode import MAX_INPUT_PIXELS, PictureInfo, check_decodes, inspect
 from tilefarm.masks import Masks, read_masks
 from tilefarm.output.check_animation import check_animation
 from tilefarm.output.check_target import check_target
@@ -187,9 +187,9 @@ def gib(size: float) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
-def readable(path: Path, label: str) -> PictureInfo:
+def readable(path: Path, label: str, most_pixels: int = MAX_INPUT_PIXELS) -> PictureInfo:
     """A picture whose every pixel decodes, and can be decoded in the memory that is free. Raises JobError."""
-    info = inspect(path, label)
+    info = inspect(path, label, most_pixels)
     room = round(free_memory() * _SHARE_OF_MEMORY)
     if info.decoder_bytes > room:
         raise JobError(

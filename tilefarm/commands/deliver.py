@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tilefarm.commands.common import fail, told
+from tilefarm.commands.common import Json, fail, print_json, told
 
 Paper = Annotated[
     str | None, typer.Option("--print", metavar="40x30cm", help="Width x height on paper: cm, mm or in.")
@@ -68,6 +68,30 @@ def export(
     with told(), stopping_on_signals():
         given = {key: value for key, value in keys.items() if value is not None}
         typer.echo(f"wrote {export_again(Request(run, given, level))}")
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="Any picture.", show_default=False)],
+    purpose: Annotated[
+        str | None,
+        typer.Option("--for", metavar="PRESET", help="One of output.preset's.", show_default=False),
+    ] = None,
+    paper: Paper = None,
+    bleed: Bleed = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a print shop's preflight would say of a picture; exit code 2 where something is a problem."""
+    from tilefarm.preflight.report import examine_file, report_lines, report_record
+    from tilefarm.preflight.wish import parse_wish
+
+    with told():
+        report = examine_file(file, parse_wish(purpose, paper_keys(paper, bleed)))
+        if as_json:
+            print_json(report_record(report))
+        else:
+            typer.echo("\n".join(report_lines(report)))
+    if not report.good:
+        raise typer.Exit(2)
 
 
 def paper_keys(paper: str | None, bleed: str | None) -> dict[str, Any] | None:
