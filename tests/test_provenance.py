@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import tilefarm
 from tests.delivered import exiftool, on_a_stand_in, only_run, write_job
 from tests.program import Command, program
 from tilefarm.errors import JobError
+from tilefarm.execute.process import peak_rss
 from tilefarm.image.xmp import MOST_WRITTEN, packet
 from tilefarm.output.zstd_tiff import missing_zstd
 from tilefarm.provenance import Record, _place, read_record
@@ -179,6 +183,42 @@ def test_a_strangers_record_is_one_sentence(tmp_path: Path, record: str | bytes,
     assert "\n" not in str(told.value)
 
 
+def test_a_gigabyte_of_metadata_is_not_read(tmp_path: Path) -> None:
+    before = peak_rss()
+    for path in (_large_tiff(tmp_path / "large.tif"), _deflated_png(tmp_path / "bomb.png")):
+        with pytest.raises(JobError):
+            read_record(path)
+    assert peak_rss() - before < 200 * 2**20
+
+
+def _large_tiff(path: Path) -> Path:
+    """8x8 pixels, and an XMP tag (700) that says a billion bytes, all of which are there: a sparse file."""
+    tags = [(256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    tags += [(273, 4, 1, 256), (277, 3, 1, 1), (278, 3, 1, 8), (279, 4, 1, 64), (700, 1, 10**9, 512)]
+    head = struct.pack("<2sHLH", b"II", 42, 8, len(tags))
+    path.write_bytes(head + b"".join(struct.pack("<HHLL", *tag) for tag in tags) + bytes(512))
+    os.truncate(path, 512 + 10**9)
+    return path
+
+
+def _deflated_png(path: Path) -> Path:
+    """A packet of 500 million spaces in half a megabyte."""
+    packer = zlib.compressobj(1)
+    spaces = b"".join(packer.compress(b" " * 10**7) for _ in range(50)) + packer.flush()
+    parts = {
+        b"IHDR": struct.pack(">2L5B", 8, 8, 8, 0, 0, 0, 0),
+        b"iTXt": b"XML:com.adobe.xmp\0\1\0\0\0" + spaces,
+        b"IDAT": zlib.compress(bytes(72)),
+        b"IEND": b"",
+    }
+    chunks = (
+        struct.pack(">L", len(data)) + name + data + struct.pack(">L", zlib.crc32(name + data))
+        for name, data in parts.items()
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    return path
+
+
 def test_wrong_types_are_refused(tmp_path: Path) -> None:
     good = {
         "format": 1,
@@ -190,7 +230,7 @@ def test_wrong_types_are_refused(tmp_path: Path) -> None:
         "job": {},
     }
     Record.model_validate(good)
-    wrong = {
+    wrong: dict[str, list[object]] = {
         "tilefarm": [5, "x" * 101],
         "canvas": [[4], [4, -4], ["4", 4], 5],
         "inputs": [{"content": "0" * 63}, {"content": "g" * 64}, [], {str(n): "0" * 64 for n in range(101)}],

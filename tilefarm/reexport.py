@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,6 @@ from tilefarm.finished import Finished, finished, kept_keys, open_run, overwritt
 from tilefarm.geometry import Box, Size, View
 from tilefarm.image.engine import raw_image, save_raw
 from tilefarm.image.margin import with_margin
-from tilefarm.image.mirror import go_on_mirrored
 from tilefarm.image.resize import fitted
 from tilefarm.output.check_target import check_proof, check_target
 from tilefarm.output.proof import proof_beside
@@ -53,15 +52,14 @@ def export_again(request: Request, tell: Callable[[str], object] = str) -> Path:
     with RunLock(run):
         done = finished(run, request.level)
         output = _output(request, done)
-        sheet = done.prepared.plan.sheet.around(done.level.size)
-        target = _target(output, sheet, done)
+        target = _target(output, done)
         form = output.form(done.job.seed)
         memory = usable_memory()
         check_target(output.path, form, target.size, alpha=done.keeps_alpha, memory=memory)
         if output.proof is not None:
             check_proof(output.path, output.proof)
         xmp = packet_of(done, output, target.sheet)
-        with _pixels(done, sheet, target) as (canvas, alpha):
+        with _pixels(done, target) as (canvas, alpha):
             write_output(canvas, target.size, output.path, form, alpha, xmp)
             if output.proof is not None:
                 tell(proof_beside(canvas, target.size, output.path, output.proof))
@@ -81,53 +79,55 @@ def _output(request: Request, done: Finished) -> Output:
         )
     if output is None or problems:
         raise JobError(problems)
-    size = done.level.size
+    size = _sheet(done).size
     if output.preset is not None and "long_side" not in given and (output.long_side or 0) > size.long_side:
         output = output.model_copy(update={"long_side": None})  # a preset's is a limit here
     return output
 
 
-def _target(output: Output, sheet: Sheet, done: Finished) -> Target:
+def _sheet(done: Finished) -> Sheet:
+    """Of the whole picture: the file that the job asks for, or a coarser level with its margin of paper."""
+    plan = done.prepared.plan
+    return plan.sheet if done.level is plan.levels[-1] else plan.sheet.around(done.level.size)
+
+
+def _target(output: Output, done: Finished) -> Target:
     """What is made of the whole picture. Raises JobError for a side that is too long."""
-    own = done.prepared.plan.sheet
-    if sheet.size == own.size and all(getattr(output, key) is None for key in SIZE_KEYS):
-        whole = Box.of(own.size)  # it is cut where the job's file is, and has its margin already
-        return Target(View.filling(whole, own.size), Sheet(own.size, own.trim, whole))
+    sheet = _sheet(done)
+    if all(getattr(output, key) is None for key in SIZE_KEYS):
+        return Target(View.filling(Box.of(sheet.size), sheet.size), sheet)  # it is cut where the job's is
     return output.target(sheet.size)
 
 
 @contextmanager
-def _pixels(done: Finished, sheet: Sheet, target: Target) -> Iterator[tuple[Path, Path | None]]:
+def _pixels(done: Finished, target: Target) -> Iterator[tuple[Path, Path | None]]:
     """The raw canvas and alpha at the target's size: working files in the run folder, whose names begin with
-    a dot, so that what a killed process leaves goes when the run goes on.
-
-    `sheet` is that of the run around the level's canvas: a margin of paper belongs to the picture.
-    """
-    run, plan = done.run, done.prepared.plan
-    with ExitStack() as stack:
-        enter = stack.enter_context
-        folder = Path(enter(TemporaryDirectory(dir=run.root, prefix=".export.")))
-        canvas = enter(coloured(done.prepared, run, done.level, done.job.color.of_result))
-        whole = enter(with_margin(canvas, sheet, run.root))
-        picture = _seen(whole, sheet.size, target.view, folder / "picture.f32")
-        alpha = enter(kept_alpha(done.prepared, run))
-        if alpha is not None:
-            if sheet.size != plan.output:  # a coarse level has its alpha from the finest one
-                as_level = View.filling(Box.of(plan.output), sheet.size)
-                alpha = _seen(alpha, plan.output, as_level, folder / "level.f32")
-            alpha = _seen(alpha, sheet.size, target.view, folder / "alpha.f32")
-            alpha = enter(with_margin(alpha, target.sheet.solid, run.root))
-        yield enter(with_margin(picture, target.sheet, run.root)), alpha
+    a dot, so that what a killed process leaves goes when the run goes on."""
+    color, plan, run = done.job.color.of_result, done.prepared.plan, done.run
+    sheet = _sheet(done)
+    with (
+        coloured(done.prepared, run, done.level, color) as canvas,
+        with_margin(canvas, sheet, run.root) as whole,
+        kept_alpha(done.prepared, run) as alpha,
+        TemporaryDirectory(dir=run.root, prefix=".export.") as folder,
+    ):
+        picture = _sized(whole, sheet.size, target.view, Path(folder) / "picture.f32")
+        if alpha is None:
+            yield picture, None
+            return
+        if sheet.size != plan.output:  # a coarser level has the finest one's alpha
+            as_level = View.filling(Box.of(plan.output), sheet.size)
+            alpha = _sized(alpha, plan.output, as_level, Path(folder) / "level.f32")
+        yield picture, _sized(alpha, sheet.size, target.view, Path(folder) / "alpha.f32")
 
 
-def _seen(source: Path, size: Size, view: View, path: Path) -> Path:
-    """What the view shows of a raw canvas, in the view's size: the canvas itself where that is all."""
+def _sized(source: Path, size: Size, view: View, path: Path) -> Path:
+    """The part of a raw canvas that the view shows, in its size: the canvas itself where that is all."""
     if view == View.filling(Box.of(size), size):
         return source
+    if view.place != Box.of(view.canvas):
+        raise ValueError("a finished picture is cut to a print, and does not go on mirrored")
     with raw_image(source, size) as image:
         part = image.crop(view.crop.left, view.crop.top, view.crop.width, view.crop.height)
-        shown = path.with_suffix(".part")
-        save_raw(fitted(part, view.place.size), shown)
-    go_on_mirrored(shown, view, view.canvas, path)
-    shown.unlink()
+        save_raw(fitted(part, view.canvas), path)
     return path

@@ -13,7 +13,7 @@ from tilefarm.image.xmp import MOST_BYTES, MOST_WRITTEN, BadPacketError, packet,
 from tilefarm.spec.yaml_source import parse
 from tilefarm.spec.yaml_writer import write_yaml
 
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),

@@ -45,6 +45,10 @@ Address = Annotated[
     str | None, typer.Option(help="A running Ray cluster, HOST:PORT or auto; default: this machine alone.")
 ]
 ExecutorOption = Annotated[ExecutorKind, typer.Option("--executor", help="ray, or local: without Ray.")]
+Profile = Annotated[str | None, typer.Option(help="srgb, display-p3, adobe-rgb or an ICC file.")]
+Intent = Annotated[str | None, typer.Option(help="relative, perceptual, saturation or absolute.")]
+Compression = Annotated[str | None, typer.Option(help="TIFF: deflate, lzw, zstd or none.")]
+Quality = Annotated[int | None, typer.Option(help="JPEG, WebP: 1 to 100.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 
 

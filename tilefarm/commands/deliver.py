@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tilefarm.commands.common import Json, fail, note, print_json, told
+from tilefarm.commands.common import Compression, Intent, Json, Profile, Quality, fail, note, print_json, told
 
 Paper = Annotated[
     str | None, typer.Option("--print", metavar="40x30cm", help="Width x height on paper: cm, mm or in.")
@@ -31,12 +31,12 @@ def export(
     dpi: Annotated[float | None, typer.Option(help="Default: as in the run's job.")] = None,
     preset: Annotated[str | None, typer.Option(help="One of output.preset's.")] = None,
     bit_depth: Annotated[int | None, typer.Option(help="8 or 16.")] = None,
-    profile: Annotated[str | None, typer.Option(help="srgb, display-p3, adobe-rgb or an ICC file.")] = None,
-    intent: Annotated[str | None, typer.Option(help="relative, perceptual, saturation or absolute.")] = None,
-    compression: Annotated[str | None, typer.Option(help="TIFF: deflate, lzw, zstd or none.")] = None,
+    profile: Profile = None,
+    intent: Intent = None,
+    compression: Compression = None,
     tiled: Annotated[bool | None, typer.Option("--tiled/--strips", help="TIFF: in tiles, or strips.")] = None,
     pyramid: Annotated[bool | None, typer.Option(help="TIFF: with smaller copies for zooming.")] = None,
-    quality: Annotated[int | None, typer.Option(help="JPEG, WebP: 1 to 100.")] = None,
+    quality: Quality = None,
     lossless: Annotated[bool | None, typer.Option(help="WebP.")] = None,
     dither: Annotated[bool | None, typer.Option(help="8 bits: noise instead of steps.")] = None,
     provenance: Annotated[bool | None, typer.Option(help="With a record of how it was made.")] = None,

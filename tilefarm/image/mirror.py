@@ -35,14 +35,11 @@ def write_view(
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         shown = Path(folder) / "shown.f32"
         write_content(info, view.crop, place.size, shown, part=part)
-        go_on_mirrored(shown, view, size, target)
+        _go_on_mirrored(shown, view, size, target)
 
 
-def go_on_mirrored(shown: Path, view: View, size: Size, target: Path) -> None:
-    """Write a canvas of `size` from the raw part that it shows, which has the size of its place there.
-
-    Raises ResourceError where the disk is full.
-    """
+def _go_on_mirrored(shown: Path, view: View, size: Size, target: Path) -> None:
+    """Write a canvas of `size` from the raw part that it shows, which has the size of its place there."""
     columns = mirrored_indices(view.place.left, view.place.right, view.canvas.width, size.width)
     rows = mirrored_indices(view.place.top, view.place.bottom, view.canvas.height, size.height)
     with telling_when_full(target), replacing(target) as temporary:

@@ -72,9 +72,9 @@ def _scale(factor: float) -> str:
 def _ways(output: Output, plan: RenderPlan, less: float) -> str:
     """What to ask for so that the content is enlarged `less` times what it is now."""
     if output.print is None:
-        size = plan.output
-        smaller = Size(max(1, int(size.width * less)), max(1, int(size.height * less)))
-        return f"an output of {smaller}"
+        crop = plan.crop.size
+        most = (int(MOST_ENLARGED * side) for side in (crop.width, crop.height))
+        return f"an output of {Size(*most)}"
     paper = output.print
     sides = " x ".join(_shorter(length, less) for length in (paper.width, paper.height))
     return f"a print of {sides}, output.print.dpi: {max(1, int(output.dpi * less))}"
