@@ -20,7 +20,14 @@ from tilefarm.spec.file_form import FileForm, Format
 
 SIZE = Size(290, 270)
 Bits = Literal[8, 16]
-KINDS: list[tuple[Format, Bits]] = [("tiff", 8), ("tiff", 16), ("png", 8), ("png", 16), ("jpeg", 8)]
+KINDS: list[tuple[Format, Bits]] = [
+    ("tiff", 8),
+    ("tiff", 16),
+    ("png", 8),
+    ("png", 16),
+    ("jpeg", 8),
+    ("webp", 8),
+]
 
 
 def written(folder: Path, format: Format, bits: Bits) -> Path:

@@ -28,7 +28,14 @@ from tilefarm.output.write import write_output
 from tilefarm.spec.file_form import FileForm, Format
 
 Bits = Literal[8, 16]
-KINDS: list[tuple[Format, Bits]] = [("tiff", 8), ("tiff", 16), ("png", 8), ("png", 16), ("jpeg", 8)]
+KINDS: list[tuple[Format, Bits]] = [
+    ("tiff", 8),
+    ("tiff", 16),
+    ("png", 8),
+    ("png", 16),
+    ("jpeg", 8),
+    ("webp", 8),
+]
 SIZE = Size(300, 270)  # more than one TIFF tile each way, and no multiple of a tile
 
 
