@@ -23,7 +23,7 @@ LOW, HIGH = 100.0, 110.0
 
 def gradient() -> NDArray[np.float32]:
     row = np.linspace(LOW / 255, HIGH / 255, WIDTH, dtype=np.float32)
-    return np.broadcast_to(row[None, :, None], (HEIGHT, WIDTH, 3)).copy()
+    return np.repeat(np.repeat(row[None, :, None], HEIGHT, axis=0), 3, axis=2)
 
 
 def longest_run(picture: NDArray[np.uint8]) -> int:
