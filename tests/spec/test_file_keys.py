@@ -82,6 +82,7 @@ def test_what_has_no_effect_or_no_meaning_is_refused(path: str, key: str, value:
     ("keys", "blamed", "told"),
     [
         ({"path": "a.tif", "pyramid": True, "tiled": False}, "pyramid", "needs tiles"),
+        ({"path": "a.tif", "tiled": False, "compression": "zstd"}, "tiled", "cannot be false with zstd"),
         (
             {"path": "a.tif", "pyramid": True, "compression": "zstd"},
             "pyramid",
@@ -151,6 +152,7 @@ def test_a_job_written_out_is_the_same_job_and_the_same_pixels(folder: Path, out
         {"format": "tiff", "bit_depth": 16, "dither": True},
         {"format": "tiff", "bit_depth": 16, "pyramid": True, "tiled": False},
         {"format": "tiff", "bit_depth": 16, "pyramid": True, "compression": "zstd"},
+        {"format": "tiff", "bit_depth": 16, "tiled": False, "compression": "zstd"},
     ],
 )
 def test_a_form_cannot_be_impossible(form: dict[str, Any]) -> None:
