@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -52,13 +51,16 @@ class Written(Record):
     height: int
     seconds: float
     """To write it, and to reopen and check it."""
+    processor_seconds: float
+    """Of all threads."""
     extra_bytes: int
     """Of memory: the largest resident size over that before."""
     file_bytes: int
 
     def rows(self) -> list[Row]:
         """Time, with memory and the file's size in the note."""
-        note = f"{self.extra_bytes / 2**20:.0f} MiB of memory, a file of {self.file_bytes / 2**20:.0f} MiB"
+        note = f"{self.processor_seconds:.0f} s of processor, "
+        note += f"{self.extra_bytes / 2**20:.0f} MiB of memory, a file of {self.file_bytes / 2**20:.0f} MiB"
         return [Row(f"{self.width}x{self.height} {self.form}", self.seconds, "s", note)]
 
 
@@ -104,14 +106,14 @@ def write_once(canvas: Path, size: Size, name: str) -> Written:
     """Write one file beside the canvas, and remove it."""
     form, target = FORMS[name], canvas.with_name("picture")
     check_target(target, form, size)
-    before, begin = peak_rss(), time.monotonic()
+    before, begin, busy = peak_rss(), time.monotonic(), time.process_time()
     try:
         write_output(canvas, size, target, form)
-        seconds = time.monotonic() - begin
-        length = os.stat(target).st_size
+        seconds, busy = time.monotonic() - begin, time.process_time() - busy
+        length = target.stat().st_size
     finally:
         target.unlink(missing_ok=True)
-    return Written(name, size.width, size.height, seconds, peak_rss() - before, length)
+    return Written(name, size.width, size.height, seconds, busy, peak_rss() - before, length)
 
 
 if __name__ == "__main__":

@@ -150,6 +150,8 @@ def _tiff_problems(path: Path) -> list[str]:
     with tifffile.TiffFile(path) as file:
         first = file.pages.first
         pages = (first, *(first.pages or ()))
+        if len(pages) - 1 != (named := len(first.subifds or ())):
+            return [f"only {len(pages) - 1} of {named} smaller pictures are there"]
         if first.compression == _LZW:
             for number in range(-1, len(pages) - 1):
                 _decoded(path, subifd=number)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 from tilefarm.spec.file_form import FileForm
 
-_STRIP_ROWS = 32
 _BUFFER_BYTES = 1 << 25
 _LEVEL = 10
 _XMP_TAG = 700
@@ -23,22 +21,22 @@ _BYTE = 1
 
 def missing_zstd() -> str | None:
     """Why no TIFF can be compressed with Zstandard here, as the end of a sentence; None where one can."""
-    if sys.version_info >= (3, 14):  # has the codec itself, and tifffile uses it
-        return None
     try:
-        importlib.import_module("imagecodecs")
-    except ImportError:
-        return "needs imagecodecs, which is not installed: pip install 'tilefarm[zstd]', or choose deflate"
+        tifffile.imwrite(io.BytesIO(), np.zeros((16, 16), np.uint8), compression="zstd")
+    except (ImportError, ValueError, AttributeError):  # which one depends on tifffile's version
+        return (
+            "needs a codec that is not installed: pip install 'tilefarm[zstd]' (Python 3.14 has it itself), "
+            "or choose deflate"
+        )
     return None
 
 
 def write_zstd_tiff(picture: pyvips.Image, path: Path, form: FileForm, tile: int, *, bigtiff: bool) -> None:
     """Write 8 or 16-bit pixels, RGB or RGBA, band by band, with horizontal differences (predictor 2)."""
-    rows = tile if form.tiled else _STRIP_ROWS
     xmp = [picture.get("xmp-data")] if picture.get_typeof("xmp-data") else []
     tifffile.imwrite(
         path,
-        _parts(picture, rows, tile if form.tiled else picture.width),
+        _tiles(picture, tile),
         shape=(picture.height, picture.width, picture.bands),
         dtype=np.dtype(f"uint{form.bit_depth}"),
         bigtiff=bigtiff,
@@ -53,15 +51,15 @@ def write_zstd_tiff(picture: pyvips.Image, path: Path, form: FileForm, tile: int
         resolution=(form.dpi, form.dpi),
         resolutionunit="INCH",
         metadata=None,
+        tile=(tile, tile),
         software=False,
         extratags=[(_XMP_TAG, _BYTE, len(data), data, True) for data in xmp],
-        **({"tile": (tile, tile)} if form.tiled else {"rowsperstrip": rows}),
     )
 
 
-def _parts(picture: pyvips.Image, rows: int, columns: int) -> Iterator[NDArray[np.generic]]:
-    """Tiles or strips from the top left; those at the right and bottom border are smaller."""
-    for top in range(0, picture.height, rows):
-        band = picture.crop(0, top, picture.width, min(rows, picture.height - top)).numpy()
-        for left in range(0, picture.width, columns):
-            yield band[:, left : left + columns]
+def _tiles(picture: pyvips.Image, side: int) -> Iterator[NDArray[np.generic]]:
+    """From the top left; those at the right and bottom border are smaller, and padded by the writer."""
+    for top in range(0, picture.height, side):
+        band = picture.crop(0, top, picture.width, min(side, picture.height - top)).numpy()
+        for left in range(0, picture.width, side):
+            yield band[:, left : left + side]

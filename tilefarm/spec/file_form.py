@@ -51,8 +51,8 @@ class FileForm:
             raise ValueError(f"{format_name(self.format)} holds 8 bits only")
         if self.pyramid and not self.tiled:
             raise ValueError("a pyramid needs tiles")
-        if self.pyramid and self.compression == "zstd":
-            raise ValueError("a pyramid cannot be compressed with zstd")
+        if self.compression == "zstd" and (self.pyramid or not self.tiled):
+            raise ValueError("zstd is for tiles without a pyramid")
         if self.dither and self.bit_depth != 8:
             raise ValueError("only 8 bits are dithered")
 

@@ -90,6 +90,8 @@ class FileKeys(Section):
             yield Conflict(
                 ("pyramid",), "cannot be compressed with zstd; choose deflate or lzw, or remove it"
             )
+        if given.get("tiled") is False and given.get("compression") == "zstd":
+            yield Conflict(("tiled",), "cannot be false with zstd; choose deflate or lzw, or remove it")
         if given.get("lossless") is True and given.get("quality") is not None and format == "webp":
             yield Conflict(("quality",), "changes nothing with output.lossless: true; keep only one of them")
         depth = given.get("bit_depth") or (16 if format == "tiff" else 8)
