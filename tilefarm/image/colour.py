@@ -128,13 +128,15 @@ def _share(image: pyvips.Image, kind: ColourKind) -> pyvips.Image:
 def _through_profile(stored: pyvips.Image, unit: pyvips.Image, kind: ColourKind) -> pyvips.Image:
     """From a picture with a profile, or from CMYK without one; `unit` is the same from 0 to 1."""
     device = stored if stored.format == "uchar" else _in_16_bits(unit)
-    if kind.channels == 3 and (profile := matrix_profile(bytes(stored.get(_PROFILE_FIELD)))):
+    if kind.channels < 4 and (profile := matrix_profile(bytes(stored.get(_PROFILE_FIELD)))):
         return _by_matrix(device, profile)
     return _from_8_bits(device) if device.format == "uchar" else _from_16_bits(device, kind.channels)
 
 
 def _by_matrix(device: pyvips.Image, profile: MatrixProfile) -> pyvips.Image:
     """In floating point; what sRGB does not have is clipped."""
+    if len(profile.curves) == 1:
+        return encoded(profile.linear(device))
     matrix = np.linalg.solve(srgb_matrix(), profile.matrix)
     return encoded(profile.linear(device).recomb(pyvips.Image.new_from_array(matrix.tolist())))
 
