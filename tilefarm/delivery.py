@@ -53,8 +53,14 @@ def form_of_export(prepared: Prepared) -> dict[str, Any]:
     if isinstance(profile, Path):
         form["profile"] = file_sha256(profile)
     kept = {key: value for key, value in form.items() if key in Exported.model_fields}
-    rest = {"color": job.color.of_result, "alpha": keeps_alpha(prepared), "proof": _proof(job.output.proof)}
-    return kept | rest
+    kept["sheet"] = prepared.plan.sheet.key
+    return kept | {
+        "color": job.color.of_result,
+        "alpha": keeps_alpha(prepared),
+        "sheet": prepared.plan.sheet.key,
+        "provenance": job.output.provenance,
+        "proof": _proof(job.output.proof),
+    }
 
 
 def _proof(proof: Proof | None) -> str:
@@ -65,9 +71,9 @@ def _proof(proof: Proof | None) -> str:
 
 def _is_a_picture(prepared: Prepared) -> bool:
     """Whether the output file is a whole picture of the right form, whatever it shows."""
-    output = prepared.job.output
+    job, alpha = prepared.job, keeps_alpha(prepared)
     try:
-        check_output(output.path, prepared.plan.output, prepared.job.form, alpha=keeps_alpha(prepared))
+        check_output(job.output.path, prepared.plan.output, job.form, alpha=alpha, layout=False)
     except TilefarmError:
         return False
     return True

@@ -18,23 +18,25 @@ from tilefarm.geometry import Size
 from tilefarm.image.engine import complaints, open_picture, reason
 from tilefarm.image.profiles import load_profile
 from tilefarm.output.encode import TIFF_TILE
-from tilefarm.spec.file_form import FileForm
+from tilefarm.spec.file_form import FileForm, Format
 
 _DPI_TOLERANCE = 0.005
 _BITS_PER_SAMPLE = 258
 _COMPRESSION = 259
 _TILE_WIDTH = 322
 _SUB_DIRECTORIES = 330
-_CODES = {"none": (1,), "lzw": (5,), "deflate": (8, 32946), "zstd": (50000,)}
+_LZW = 5
+_CODES = {"none": (1,), "lzw": (_LZW,), "deflate": (8, 32946), "zstd": (50000,)}
 _PROFILE = "icc-profile-data"
-_MM_PER_INCH = 25.4
+_EXIF = "exif-data"
+_EXIF_RESOLUTION = (282, 283)
 _BUFFER_BYTES = 1 << 25
 
 
-def check_output(path: Path, size: Size, form: FileForm, *, alpha: bool = False) -> None:
+def check_output(path: Path, size: Size, form: FileForm, *, alpha: bool = False, layout: bool = True) -> None:
     """Compare a written file with what was asked for and decode all of its pixels.
 
-    With `alpha` it has a fourth channel.
+    With `alpha` it has a fourth channel. Without `layout` a TIFF may be compressed and cut as it likes.
     Pillow reads the header; of a WebP libvips, because Pillow makes room for all pixels. Then libvips decodes
     everything in strips, but for most TIFFs tifffile every tile, checksums included where the format has
     them; memory does not grow with the picture (WebP: its decoder's). Raises TilefarmError that names
@@ -44,13 +46,13 @@ def check_output(path: Path, size: Size, form: FileForm, *, alpha: bool = False)
     if form.format == "webp":
         problems = _webp_problems(path, size, form, len(channels))
     else:
-        problems = _header_problems(path, size, form, channels)
-    problems = problems or _pixel_problems(path, size, form, len(channels))
+        problems = _header_problems(path, size, form, channels, layout)
+    problems = problems or _pixel_problems(path, size, form.format, len(channels))
     if problems:
         raise TilefarmError(f"the written file {path} is not as it should be: {'; '.join(problems)}")
 
 
-def _header_problems(path: Path, size: Size, form: FileForm, channels: str) -> list[str]:
+def _header_problems(path: Path, size: Size, form: FileForm, channels: str, layout: bool) -> list[str]:
     kind, dpi = form.format.upper(), form.dpi
     try:
         with _strict_about_headers(), Image.open(path, formats=[kind]) as image:
@@ -60,7 +62,7 @@ def _header_problems(path: Path, size: Size, form: FileForm, channels: str) -> l
                 "bits": ((form.bit_depth,) * len(channels), _bits(path, image)),
                 "colour profile": (form.profile, _profile(image.info.get("icc_profile"), form)),
             }
-            if form.format == "tiff":
+            if form.format == "tiff" and layout:
                 found |= _tiff_layout(image, form)
             resolution = tuple(float(value) for value in image.info.get("dpi", (0.0, 0.0)))
     except (UnidentifiedImageError, OSError, SyntaxError, UserWarning) as error:
@@ -117,17 +119,21 @@ def _webp_problems(path: Path, size: Size, form: FileForm, channels: int) -> lis
         "channels": (channels, image.bands),
         "colour profile": (form.profile, _profile(embedded, form)),
     }
-    return _differences(found, (image.xres * _MM_PER_INCH, image.yres * _MM_PER_INCH), form.dpi)
+    return _differences(found, _exif_resolution(image), form.dpi)
 
 
-def _pixel_problems(path: Path, size: Size, form: FileForm, channels: int) -> list[str]:
+def _exif_resolution(image: pyvips.Image) -> tuple[float, ...]:
+    """Horizontal and vertical; libvips takes over those of JPEG only."""
+    exif = Image.Exif()
+    exif.load(image.get(_EXIF) if image.get_typeof(_EXIF) else b"")
+    return tuple(float(exif.get(tag, 0)) for tag in _EXIF_RESOLUTION)
+
+
+def _pixel_problems(path: Path, size: Size, format: Format, channels: int) -> list[str]:
     try:
-        if form.format == "tiff" and form.compression != "lzw":
+        if format == "tiff":
             return _tiff_problems(path)
         image = _decoded(path)
-        if form.pyramid:
-            for number in range(image.get("n-subifds") if image.get_typeof("n-subifds") else 0):
-                _decoded(path, subifd=number)
     except pyvips.Error as error:
         return [f"its pixels do not decode ({reason(error)})"]
     except (tifffile.TiffFileError, zlib.error, OSError, ValueError, RuntimeError) as error:
@@ -135,6 +141,24 @@ def _pixel_problems(path: Path, size: Size, form: FileForm, channels: int) -> li
     if (image.width, image.height, image.bands) != (size.width, size.height, channels):
         return [f"libvips sees {image.width}x{image.height} with {image.bands} channels"]
     return []
+
+
+def _tiff_problems(path: Path) -> list[str]:
+    """Decode every tile and strip, of a pyramid's smaller pictures too, with codecs that compare checksums;
+    libtiff stops before it comes to them. There is none for LZW, which tifffile does not read by itself."""
+    problems = []
+    with tifffile.TiffFile(path) as file:
+        first = file.pages.first
+        pages = (first, *(first.pages or ()))
+        if first.compression == _LZW:
+            for number in range(-1, len(pages) - 1):
+                _decoded(path, subifd=number)
+            return []
+        for page in pages:
+            found = sum(data is not None for data, *_ in page.segments(buffersize=_BUFFER_BYTES))
+            if found != (expected := len(page.dataoffsets)):
+                problems.append(f"only {found} of {expected} tiles hold data")
+    return problems
 
 
 def _decoded(path: Path, **options: int) -> pyvips.Image:
@@ -145,19 +169,6 @@ def _decoded(path: Path, **options: int) -> pyvips.Image:
     if heard:
         raise ValueError(heard[0])
     return image
-
-
-def _tiff_problems(path: Path) -> list[str]:
-    """Decode every tile and strip, of a pyramid's smaller pictures too, with codecs that compare checksums;
-    libtiff stops before it comes to them. There is none for LZW."""
-    problems = []
-    with tifffile.TiffFile(path) as file:
-        first = file.pages.first
-        for page in (first, *(first.pages or ())):
-            found = sum(data is not None for data, *_ in page.segments(buffersize=_BUFFER_BYTES))
-            if found != (expected := len(page.dataoffsets)):
-                problems.append(f"only {found} of {expected} tiles hold data")
-    return problems
 
 
 @contextmanager

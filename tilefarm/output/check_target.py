@@ -10,6 +10,7 @@ from tilefarm.errors import JobError
 from tilefarm.geometry import Size
 from tilefarm.image.profiles import load_profile
 from tilefarm.image.proof import load_press
+from tilefarm.output.encode import encoder_bytes
 from tilefarm.output.zstd_tiff import missing_zstd
 from tilefarm.spec.file_form import FileForm, Format, format_name
 from tilefarm.spec.proof import Proof, proof_path
@@ -20,14 +21,16 @@ _BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"II+\0", b"MM\0*", b"MM\0
 """Of PNG, JPEG, TIFF, BigTIFF and GIF files; MP4 and WebP have their kind after 4 and 8 bytes."""
 
 
-def check_target(path: Path, form: FileForm, size: Size, *, alpha: bool = False) -> None:
+def check_target(
+    path: Path, form: FileForm, size: Size, *, alpha: bool = False, memory: int | None = None
+) -> None:
     """Create the output's folder where it is missing and try to write into it.
 
     Raises JobError, with all problems, for a format that cannot hold `size` or be written here, for a path
     that is a folder, and for a folder that cannot be created or written. With `alpha` the file gets a
-    fourth channel.
+    fourth channel. `memory` is the bytes that an encoder may use; None for any number.
     """
-    problems = list(_form_problems(form, size, alpha))
+    problems = list(_form_problems(form, size, 3 + alpha, memory))
     try:
         check_place(path, "output.path")
     except JobError as error:
@@ -36,11 +39,17 @@ def check_target(path: Path, form: FileForm, size: Size, *, alpha: bool = False)
         raise JobError(problems)
 
 
-def _form_problems(form: FileForm, size: Size, alpha: bool) -> Iterator[str]:
+def _form_problems(form: FileForm, size: Size, channels: int, memory: int | None) -> Iterator[str]:
     most = _MAX_SIDE[form.format]
     if size.long_side > most:
         name = format_name(form.format)
         yield f"output.path: {name} allows at most {most} pixels a side, got {size}; choose a .tif file"
+    needed = encoder_bytes(form, size, channels)
+    if memory is not None and needed > memory:
+        yield (
+            f"output.path: the encoder of WebP holds the whole picture, {needed / 2**20:.0f} MiB of memory "
+            f"for {size}, and {memory / 2**20:.0f} MiB may be used; choose a .tif, .png or .jpg file"
+        )
     try:
         load_profile(form.profile)
     except ValueError as error:

@@ -106,6 +106,8 @@ class Exported(_Line):
     """What was done to the canvas's colours."""
     alpha: bool = False
     """Whether it has the content's transparency."""
+    sheet: str = ""
+    """Its bleed and margin; empty where it has none."""
     profile: str = "srgb"
     """Its name, or the SHA-256 of its file."""
     intent: Intent = "relative"
@@ -118,6 +120,9 @@ class Exported(_Line):
     """These eight are as in `FileForm`; their defaults say what versions wrote that did not record them."""
     proof: str = ""
     """What its soft proof shows: the SHA-256 of the profile, the intent, the paper; empty for none."""
+    provenance: bool = True
+    """Whether it carries a record of how it was made. The default is of versions that wrote none: a picture
+    that was delivered is not written again for it."""
     seconds: float
 
 

@@ -1,0 +1,127 @@
+"""`tilefarm export`: another size, format or profile of a finished run's picture, without rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tilefarm.colouring import coloured
+from tilefarm.errors import JobError
+from tilefarm.files import new_name
+from tilefarm.finished import Finished, finished, kept_keys, open_run, overwritten, packet_of, typed_output
+from tilefarm.geometry import Box, Size, View
+from tilefarm.image.engine import raw_image, save_raw
+from tilefarm.image.margin import with_margin
+from tilefarm.image.mirror import go_on_mirrored
+from tilefarm.image.resize import fitted
+from tilefarm.output.check_target import check_target
+from tilefarm.output.write import write_output
+from tilefarm.prepare import usable_memory
+from tilefarm.rundir.layout import RunLock
+from tilefarm.spec.output import Output
+from tilefarm.spec.output_presets import SIZE_KEYS
+from tilefarm.spec.sheet import Sheet, Target
+from tilefarm.transparency import kept_alpha
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was typed."""
+
+    run: Path
+    keys: Mapping[str, Any]
+    """Of `output`, without what was not given. Without a path the file is a new one beside the job's."""
+    level: int | None = None
+    """Counted from 1 at the coarsest; None: the finest, and so the whole picture."""
+
+
+def export_again(request: Request) -> Path:
+    """Write the finished picture of a run in another form and return the file's path.
+
+    It has the colours and the transparency that the run's job asks for. Other sizes come from the float
+    canvas, by Lanczos-3 where they shrink and Catmull and Rom's cubic where they grow; for a print of another
+    shape it is cut evenly. Memory does not grow with the picture. Raises JobError, before anything is
+    written, for what cannot be done; else the errors of `write_output`.
+    """
+    run = open_run(request.run)
+    with RunLock(run):
+        done = finished(run, request.level)
+        output = _output(request, done)
+        sheet = done.prepared.plan.sheet.around(done.level.size)
+        target = _target(output, sheet, done)
+        form = output.form(done.job.seed)
+        memory = usable_memory()
+        check_target(output.path, form, target.size, alpha=done.keeps_alpha, memory=memory)
+        xmp = packet_of(done, output, target.sheet)
+        with _pixels(done, sheet, target) as (canvas, alpha):
+            write_output(canvas, target.size, output.path, form, alpha, xmp)
+    return output.path
+
+
+def _output(request: Request, done: Finished) -> Output:
+    """The output section of the new file. Raises JobError with everything that is wrong with it."""
+    given = dict(request.keys)
+    given.setdefault("path", new_name(done.job.output.path, "export"))
+    output, problems = typed_output({**kept_keys(done.job, given, Path(given["path"])), **given})
+    problems += overwritten(done.job, Path(given["path"]))
+    if output is not None and output.format == "jpeg" and done.keeps_alpha:
+        problems.append(
+            f"--output must be a .tif, .png or .webp file, got {output.path.name}: the job of "
+            f"{done.run.root} keeps the content's transparency, which JPEG has none of"
+        )
+    if output is None or problems:
+        raise JobError(problems)
+    size = done.level.size
+    if output.preset is not None and "long_side" not in given and (output.long_side or 0) > size.long_side:
+        output = output.model_copy(update={"long_side": None})  # a preset's is a limit here
+    return output
+
+
+def _target(output: Output, sheet: Sheet, done: Finished) -> Target:
+    """What is made of the whole picture. Raises JobError for a side that is too long."""
+    own = done.prepared.plan.sheet
+    if sheet.size == own.size and all(getattr(output, key) is None for key in SIZE_KEYS):
+        whole = Box.of(own.size)  # it is cut where the job's file is, and has its margin already
+        return Target(View.filling(whole, own.size), Sheet(own.size, own.trim, whole))
+    return output.target(sheet.size)
+
+
+@contextmanager
+def _pixels(done: Finished, sheet: Sheet, target: Target) -> Iterator[tuple[Path, Path | None]]:
+    """The raw canvas and alpha at the target's size: working files in the run folder, whose names begin with
+    a dot, so that what a killed process leaves goes when the run goes on.
+
+    `sheet` is that of the run around the level's canvas: a margin of paper belongs to the picture.
+    """
+    run, plan = done.run, done.prepared.plan
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        folder = Path(enter(TemporaryDirectory(dir=run.root, prefix=".export.")))
+        canvas = enter(coloured(done.prepared, run, done.level, done.job.color.of_result))
+        whole = enter(with_margin(canvas, sheet, run.root))
+        picture = _seen(whole, sheet.size, target.view, folder / "picture.f32")
+        alpha = enter(kept_alpha(done.prepared, run))
+        if alpha is not None:
+            if sheet.size != plan.output:  # a coarse level has its alpha from the finest one
+                as_level = View.filling(Box.of(plan.output), sheet.size)
+                alpha = _seen(alpha, plan.output, as_level, folder / "level.f32")
+            alpha = _seen(alpha, sheet.size, target.view, folder / "alpha.f32")
+            alpha = enter(with_margin(alpha, target.sheet.solid, run.root))
+        yield enter(with_margin(picture, target.sheet, run.root)), alpha
+
+
+def _seen(source: Path, size: Size, view: View, path: Path) -> Path:
+    """What the view shows of a raw canvas, in the view's size: the canvas itself where that is all."""
+    if view == View.filling(Box.of(size), size):
+        return source
+    with raw_image(source, size) as image:
+        part = image.crop(view.crop.left, view.crop.top, view.crop.width, view.crop.height)
+        shown = path.with_suffix(".part")
+        save_raw(fitted(part, view.place.size), shown)
+    go_on_mirrored(shown, view, view.canvas, path)
+    shown.unlink()
+    return path
