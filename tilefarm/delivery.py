@@ -53,7 +53,6 @@ def form_of_export(prepared: Prepared) -> dict[str, Any]:
     if isinstance(profile, Path):
         form["profile"] = file_sha256(profile)
     kept = {key: value for key, value in form.items() if key in Exported.model_fields}
-    kept["sheet"] = prepared.plan.sheet.key
     return kept | {
         "color": job.color.of_result,
         "alpha": keeps_alpha(prepared),

@@ -136,7 +136,7 @@ def packet_of(
     if not output.provenance:
         return None
     job, plan = done.job, done.prepared.plan
-    keys = {key: getattr(output, key) for key in (*FileKeys.model_fields, "preset")}
+    keys = {key: getattr(output, key) for key in (*FileKeys.model_fields, "preset", "proof")}
     if job.output.print is None:  # else the size of the canvas follows from it
         keys["dpi"] = output.dpi
     as_asked = (sheet.size, sheet.trim) == (plan.sheet.size, plan.sheet.trim)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from tilefarm.image.engine import raw_image, save_raw
 from tilefarm.image.margin import with_margin
 from tilefarm.image.mirror import go_on_mirrored
 from tilefarm.image.resize import fitted
-from tilefarm.output.check_target import check_target
+from tilefarm.output.check_target import check_proof, check_target
+from tilefarm.output.proof import proof_beside
 from tilefarm.output.write import write_output
 from tilefarm.prepare import usable_memory
 from tilefarm.rundir.layout import RunLock
@@ -39,13 +40,14 @@ class Request:
     """Counted from 1 at the coarsest; None: the finest, and so the whole picture."""
 
 
-def export_again(request: Request) -> Path:
+def export_again(request: Request, tell: Callable[[str], object] = str) -> Path:
     """Write the finished picture of a run in another form and return the file's path.
 
     It has the colours and the transparency that the run's job asks for. Other sizes come from the float
-    canvas, by Lanczos-3 where they shrink and Catmull and Rom's cubic where they grow; for a print of another
-    shape it is cut evenly. Memory does not grow with the picture. Raises JobError, before anything is
-    written, for what cannot be done; else the errors of `write_output`.
+    canvas, by Lanczos-3 where they shrink and Catmull and Rom's cubic where they grow; a print of another
+    shape is laid out as a job's would be. Memory does not grow with the picture. `tell` is given what was
+    written beside it, a sentence. Raises JobError, before anything is written, for what cannot be done; else
+    the errors of `write_output`.
     """
     run = open_run(request.run)
     with RunLock(run):
@@ -56,9 +58,13 @@ def export_again(request: Request) -> Path:
         form = output.form(done.job.seed)
         memory = usable_memory()
         check_target(output.path, form, target.size, alpha=done.keeps_alpha, memory=memory)
+        if output.proof is not None:
+            check_proof(output.path, output.proof)
         xmp = packet_of(done, output, target.sheet)
         with _pixels(done, sheet, target) as (canvas, alpha):
             write_output(canvas, target.size, output.path, form, alpha, xmp)
+            if output.proof is not None:
+                tell(proof_beside(canvas, target.size, output.path, output.proof))
     return output.path
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tilefarm.commands.common import Json, fail, print_json, told
+from tilefarm.commands.common import Json, fail, note, print_json, told
 
 Paper = Annotated[
     str | None, typer.Option("--print", metavar="40x30cm", help="Width x height on paper: cm, mm or in.")
@@ -40,6 +40,9 @@ def export(
     lossless: Annotated[bool | None, typer.Option(help="WebP.")] = None,
     dither: Annotated[bool | None, typer.Option(help="8 bits: noise instead of steps.")] = None,
     provenance: Annotated[bool | None, typer.Option(help="With a record of how it was made.")] = None,
+    proof: Annotated[
+        str | None, typer.Option(metavar="CMYK.icc", help="Show beside it how this press would print it.")
+    ] = None,
     level: Annotated[int | None, typer.Option(help="1 is the coarsest; default: the finest.")] = None,
 ) -> None:
     """Write another size, format or profile of a finished run, without rendering it again."""
@@ -64,10 +67,11 @@ def export(
         "lossless": lossless,
         "dither": dither,
         "provenance": provenance,
+        "proof": proof,
     }
     with told(), stopping_on_signals():
         given = {key: value for key, value in keys.items() if value is not None}
-        typer.echo(f"wrote {export_again(Request(run, given, level))}")
+        typer.echo(f"wrote {export_again(Request(run, given, level), note)}")
 
 
 def check(

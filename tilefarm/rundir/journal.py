@@ -118,11 +118,11 @@ class Exported(_Line):
     lossless: bool = False
     dither: bool = False
     """These eight are as in `FileForm`; their defaults say what versions wrote that did not record them."""
-    proof: str = ""
-    """What its soft proof shows: the SHA-256 of the profile, the intent, the paper; empty for none."""
     provenance: bool = True
     """Whether it carries a record of how it was made. The default is of versions that wrote none: a picture
     that was delivered is not written again for it."""
+    proof: str = ""
+    """What its soft proof shows: the SHA-256 of the profile, the intent, the paper; empty for none."""
     seconds: float
 
 

@@ -33,9 +33,9 @@ class Output(FileKeys):
     print: Print | None = None
     dpi: Dpi = Field(default=None, validate_default=True)
     """Dots per inch: `print.dpi` where only that was given, else 300."""
-    proof: ProofKey = None
     provenance: bool = True
     """Whether the file carries a record of how it was made."""
+    proof: ProofKey = None
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:

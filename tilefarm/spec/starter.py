@@ -115,8 +115,8 @@ output:
   # intent: relative         # Only with another profile: what becomes of colours that it does not have.
                              # relative takes the nearest, perceptual keeps their distances; also
                              # saturation and absolute (with the colour of the paper).
-  # proof: press.icc         # A CMYK profile: NAME-proof.png then shows how that press prints it. Or
-                             # {{profile: press.icc, intent: perceptual, paper_white: true}}.
+  # proof: press.icc         # A CMYK profile: also writes NAME-proof.png, how that press prints the picture.
+                             # Or {{profile: press.icc, intent: perceptual, paper_white: true}}.
   # compression: deflate     # Only .tif: lzw is what old programs read; also zstd and none.
   # tiled: true              # Only .tif: false stores strips, which some print software needs.
   # pyramid: false           # Only .tif: true adds smaller copies, for programs that zoom.
