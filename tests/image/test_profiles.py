@@ -171,11 +171,7 @@ def test_what_is_converted_and_embedded_comes_back(tmp_path: Path, name: str) ->
         assert reopened.info["icc_profile"] == profile.data
     info = inspect(tmp_path / "out.tif", "content")
     check_decodes(info)
-    found = as_array(open_srgb(info))
-    np.testing.assert_allclose(found, values, atol=1.5 / 255)  # primaries lie on the edge, and are clipped
-    inside = moved("srgb", name, values).min(axis=-1) > 1e-3
-    assert inside.mean() > 0.6
-    np.testing.assert_allclose(found[inside], values[inside], atol=0.33 / 255)
+    np.testing.assert_allclose(as_array(open_srgb(info)), values, atol=0.33 / 255)
 
 
 @pytest.mark.parametrize("name", PROFILE_NAMES)
