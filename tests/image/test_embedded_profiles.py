@@ -123,7 +123,8 @@ def test_colours_are_what_the_profile_says(
 @pytest.mark.parametrize("kind", range(5))
 def test_parametric_curves(kind: int) -> None:
     """ICC.1:2022, table 68, written out."""
-    parameters = (2.2, 0.9, 0.1, 0.5, 0.2, 0.03, 0.01)[: (1, 3, 4, 5, 7)[kind]]
+    offset = -0.1 if kind in (1, 2) else 0.1
+    parameters = (2.2, 0.9, offset, 0.5, 0.2, 0.03, 0.01)[: (1, 3, 4, 5, 7)[kind]]
     g, a, b, c, d, e, f = (*parameters, *[0.0] * (7 - len(parameters)))
     expected: list[float] = []
     numbers = np.arange(65536) / 65535

@@ -106,9 +106,8 @@ def _parametric(kind: int, values: list[float]) -> Curve:
     g, a, b, c, d, e, f = (*values, *([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0][len(values) :]))
     if kind == 0:
         return _power(g)
-    if kind in (1, 2):  # the third number is what is added, and the curve begins where its base is 0
-        e = f = c if kind == 2 else 0.0
-        c, d = 0.0, -b / a if a else 0.0
+    if kind in (1, 2):  # one branch, whose base is cut off at 0; the fourth number is added everywhere
+        c, d, e = 0.0, 0.0, c
 
     def curve(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.where(numbers >= d, np.maximum(a * numbers + b, 0) ** g + e, c * numbers + f)
