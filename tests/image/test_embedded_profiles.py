@@ -25,6 +25,7 @@ from tests.icc_files import (
 )
 from tilefarm.image.decode import check_decodes, inspect, open_srgb
 from tilefarm.image.matrix_profile import matrix_profile
+from tilefarm.prepare import readable
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 SRGB: Primaries = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
@@ -176,6 +177,24 @@ def test_grey_with_a_profile(tmp_path: Path, bits: int) -> None:
     expected = srgb_encode((ramp / (2**bits - 1)) ** (461 / 256))  # 1.8 as the profile rounds it
     found = opened(tmp_path / "grey.tif")
     np.testing.assert_allclose(found, expected[..., np.newaxis].repeat(3, axis=-1), atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "share"), [("Display P3", 0.25), ("Adobe RGB", 0.25), ("linear", 0)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_colours_that_srgb_lacks_are_told(
+    tmp_path: Path, name: str, share: float, dtype: type[np.unsignedinteger]
+) -> None:
+    """A quarter is pure green, the rest grey."""
+    white = np.iinfo(dtype).max
+    values = np.full((40, 40, 3), white // 2, dtype)
+    values[:20, :20] = (0, white, 0)
+    path = tmp_path / "in.tif"
+    tifffile.imwrite(path, values, photometric="rgb", iccprofile=SPACES[name].profile, metadata=None)
+    notes = readable(path, "content").notes
+    if share:
+        assert notes == ("25% of it has colours that sRGB lacks; they become the most saturated that it has",)
+    else:
+        assert notes == ()
 
 
 def test_a_turned_clear_photograph_with_a_profile(tmp_path: Path) -> None:
