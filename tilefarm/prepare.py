@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from tilefarm.errors import JobError, ResourceError
 from tilefarm.execute.process import free_memory
-from tilefarm.image.decode import MAX_INPUT_PIXELS, PictureInfo, check_decodes, inspect
+from tilefarm.image.decode import MAX_INPUT_PIXELS, PictureInfo, check_decodes, inspect, with_clipped_colours
 from tilefarm.masks import Masks, read_masks
 from tilefarm.output.check_animation import check_animation
 from tilefarm.output.check_target import check_proof, check_target
@@ -208,7 +208,7 @@ def readable(path: Path, label: str, most_pixels: int = MAX_INPUT_PIXELS) -> Pic
             f"memory, of which {gib(room)} may be used; save it as JPEG or PNG that is not interlaced"
         )
     check_decodes(info)
-    return info
+    return with_clipped_colours(info)
 
 
 def _notes(job: Job, labels: list[str], pictures: list[PictureInfo], plan: RenderPlan) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ _PROFILE_FIELD = "icc-profile-data"
 FLATTENED = "alpha is flattened on white"
 """The note about a picture that is clear somewhere."""
 _WHITE_16 = 2**16 - 1
+_VISIBLE = 0.01
+"""Of linear light."""
 
 
 class UnsupportedColourError(ValueError):
@@ -103,9 +105,7 @@ def to_srgb(image: pyvips.Image, background: RGB = WHITE) -> pyvips.Image:
     if kind.is_lab:
         return _from_lab(image.colourspace("lab")).copy(interpretation="multiband")
     stored = image.extract_band(0, n=kind.channels) if kind.alpha else image
-    unit = stored.cast("float").linear(1 / kind.white, 0)
-    if kind.is_float:
-        unit = unit.clamp()
+    unit = _unit(stored, kind)
     if kind.has_profile or kind.channels == 4:
         unit = _through_profile(stored, unit, kind)
     if unit.bands == 1:
@@ -113,6 +113,11 @@ def to_srgb(image: pyvips.Image, background: RGB = WHITE) -> pyvips.Image:
     if kind.alpha:
         unit = ((unit - list(background)) * _share(image, kind) + list(background)).cast("float")
     return unit.copy(interpretation="multiband")
+
+
+def _unit(stored: pyvips.Image, kind: ColourKind) -> pyvips.Image:
+    unit = stored.cast("float").linear(1 / kind.white, 0)
+    return unit.clamp() if kind.is_float else unit
 
 
 def to_alpha(image: pyvips.Image) -> pyvips.Image:
@@ -128,15 +133,40 @@ def _share(image: pyvips.Image, kind: ColourKind) -> pyvips.Image:
 def _through_profile(stored: pyvips.Image, unit: pyvips.Image, kind: ColourKind) -> pyvips.Image:
     """From a picture with a profile, or from CMYK without one; `unit` is the same from 0 to 1."""
     device = stored if stored.format == "uchar" else _in_16_bits(unit)
-    if kind.channels == 3 and (profile := matrix_profile(bytes(stored.get(_PROFILE_FIELD)))):
+    if kind.channels < 4 and (profile := matrix_profile(bytes(stored.get(_PROFILE_FIELD)))):
         return _by_matrix(device, profile)
     return _from_8_bits(device) if device.format == "uchar" else _from_16_bits(device, kind.channels)
 
 
 def _by_matrix(device: pyvips.Image, profile: MatrixProfile) -> pyvips.Image:
     """In floating point; what sRGB does not have is clipped."""
+    if len(profile.curves) == 1:
+        return encoded(profile.linear(device))
+    return encoded(_linear_srgb(device, profile))
+
+
+def _linear_srgb(device: pyvips.Image, profile: MatrixProfile) -> pyvips.Image:
+    """Beyond 0..1 where sRGB does not have the colour."""
     matrix = np.linalg.solve(srgb_matrix(), profile.matrix)
-    return encoded(profile.linear(device).recomb(pyvips.Image.new_from_array(matrix.tolist())))
+    return profile.linear(device).recomb(pyvips.Image.new_from_array(matrix.tolist()))
+
+
+def share_outside_srgb(image: pyvips.Image) -> float:
+    """The share of pixels, 0..1, whose colour sRGB visibly lacks, read from top to bottom.
+
+    0 for pictures whose profile is not of curves and a matrix: those are not looked at.
+    """
+    kind = colour_kind(image)
+    if kind.channels != 3 or not kind.has_profile:
+        return 0.0
+    profile = matrix_profile(bytes(image.get(_PROFILE_FIELD)))
+    if profile is None:
+        return 0.0
+    stored = image.extract_band(0, n=3)
+    device = stored if stored.format == "uchar" else _in_16_bits(_unit(stored, kind))
+    linear = _linear_srgb(device, profile)
+    outside = (linear < -_VISIBLE).bandor() | (linear > 1 + _VISIBLE).bandor()
+    return float(outside.avg()) / 255
 
 
 def encoded(linear: pyvips.Image) -> pyvips.Image:

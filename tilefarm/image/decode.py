@@ -22,6 +22,7 @@ from tilefarm.image.colour import (
     WHITE,
     UnsupportedColourError,
     colour_kind,
+    share_outside_srgb,
     to_alpha,
     to_srgb,
 )
@@ -33,6 +34,7 @@ MAX_INPUT_PIXELS = 500_000_000
 """Larger pictures are refused by their header: a file of a few kilobytes can claim any size."""
 
 _FLOAT_RANGE = 2.0
+_WORTH_A_NOTE = 0.01
 _DAMAGE = ("Corrupt JPEG data", "error in tile", "Read error", "Decoding error", "Discarding")
 _PAGES_FIELD = "n-pages"
 _ORIENTATION_FIELD = "orientation"
@@ -132,6 +134,19 @@ def check_decodes(info: PictureInfo) -> None:
                 f"{info.label}: {info.path} must hold floating point values from 0 to 1, "
                 f"got {low:g} to {high:g} with sum {total:g}; save it with 16-bit integers"
             )
+
+
+def with_clipped_colours(info: PictureInfo) -> PictureInfo:
+    """The same picture, with a note where much of it has colours that become duller in sRGB.
+
+    Decodes it once more where it has a profile of its own. Raises JobError where it has gone or changed.
+    """
+    with reading(info):
+        share = share_outside_srgb(open_picture(info.path, access="sequential", fail_on="error"))
+    if share < _WORTH_A_NOTE:
+        return info
+    note = f"{share:.0%} of it has colours that sRGB lacks; they become the most saturated that it has"
+    return replace(info, notes=(*info.notes, note))
 
 
 def _undecodable(info: PictureInfo, error: pyvips.Error | OSError) -> str:

@@ -1,4 +1,4 @@
-"""Colour profiles that are three curves and a matrix, computed in floating point.
+"""Colour profiles that are curves and a matrix, or one curve of grey, computed in floating point.
 
 Profiles of RGB working spaces, cameras and displays are of this kind. LittleCMS computes them closely for
 8 bits, but for 16 bits it puts a coarse table in the place of curves and matrix: colours that went from
@@ -23,6 +23,7 @@ _CURVES = (b"rTRC", b"gTRC", b"bTRC")
 _TABLES = (b"A2B", b"B2A", b"D2B", b"B2D")
 _PARAMETERS = (1, 3, 4, 5, 7)
 """How many numbers each type of parametric curve has."""
+_D50 = (0.9642, 1.0, 0.8249)
 _MOST_TAGS = 200
 _ENTRIES = {"uchar": 2**8, "ushort": 2**16}
 
@@ -31,19 +32,20 @@ _ENTRIES = {"uchar": 2**8, "ushort": 2**16}
 class MatrixProfile:
     """Numbers of 0..1 become linear light by the curves, and XYZ of white D50 by the matrix."""
 
-    curves: tuple[Curve, Curve, Curve]
+    curves: tuple[Curve, ...]
+    """One for each channel: three, or one of grey."""
     matrix: Matrix
-    """Shape (3, 3); the colorants are its columns."""
+    """Shape (3, 3), the colorants being its columns; of grey (3, 1), its white."""
 
     def linear(self, image: pyvips.Image) -> pyvips.Image:
-        """Linear light, float, from 3 bands of 8 or 16 bits: every number that there is, by a table."""
+        """Linear light, float, from integers of 8 or 16 bits: every number that there is, by a table."""
         numbers = np.linspace(0, 1, _ENTRIES[str(image.format)])
         table = np.stack([curve(numbers) for curve in self.curves], axis=-1).astype(np.float32)
-        return image.maplut(pyvips.Image.new_from_memory(table, len(numbers), 1, 3, "float"))
+        return image.maplut(pyvips.Image.new_from_memory(table, len(numbers), 1, len(self.curves), "float"))
 
 
 def matrix_profile(data: bytes) -> MatrixProfile | None:
-    """The curves and the matrix of an RGB profile by ICC.1:2022; None where it has others, or is damaged.
+    """The curves and the matrix of a profile by ICC.1:2022; None where it has others, or is damaged.
 
     Also None where black is not 0, since black point compensation would then have something to do.
     """
@@ -51,14 +53,20 @@ def matrix_profile(data: bytes) -> MatrixProfile | None:
         tags = _tags(data)
         if data[20:24] != b"XYZ " or any(name[:3] in _TABLES for name in tags):
             return None
-        matrix = np.array([struct.unpack(">3i", tags[name][8:20]) for name in _COLORANTS]).T / 2**16
-        red, green, blue = (_curve(tags[name]) for name in _CURVES)
+        grey = data[16:20] == b"GRAY"
+        columns = [_D50] if grey else [_numbers(tags[name]) for name in _COLORANTS]
+        curves = tuple(_curve(tags[name]) for name in ((b"kTRC",) if grey else _CURVES))
     except (KeyError, IndexError, ValueError, struct.error):
         return None
-    ends = np.array([curve(np.array([0.0, 1.0])) for curve in (red, green, blue)])
+    ends = np.array([curve(np.array([0.0, 1.0])) for curve in curves])
     if not np.isfinite(ends).all() or ends[:, 0].any():
         return None
-    return MatrixProfile((red, green, blue), matrix)
+    return MatrixProfile(curves, np.array(columns).T)
+
+
+def _numbers(tag: bytes) -> tuple[float, ...]:
+    """The first three of an XYZ tag."""
+    return tuple(value / 2**16 for value in struct.unpack(">3i", tag[8:20]))
 
 
 def _tags(data: bytes) -> dict[bytes, bytes]:
@@ -98,9 +106,8 @@ def _parametric(kind: int, values: list[float]) -> Curve:
     g, a, b, c, d, e, f = (*values, *([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0][len(values) :]))
     if kind == 0:
         return _power(g)
-    if kind in (1, 2):  # the third number is what is added, and the curve begins where its base is 0
-        e = f = c if kind == 2 else 0.0
-        c, d = 0.0, -b / a if a else 0.0
+    if kind in (1, 2):  # one branch, whose base is cut off at 0; the fourth number is added everywhere
+        c, d, e = 0.0, 0.0, c
 
     def curve(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.where(numbers >= d, np.maximum(a * numbers + b, 0) ** g + e, c * numbers + f)
