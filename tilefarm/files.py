@@ -12,7 +12,7 @@ from glob import escape
 from pathlib import Path
 
 from tilefarm import faults
-from tilefarm.errors import ResourceError
+from tilefarm.errors import JobError, ResourceError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of the system for a disk, a quota or a file that has no more room."""
@@ -116,6 +116,18 @@ def telling_when_full(path: Path | None = None) -> Iterator[None]:
         if error.errno in DISK_FULL:
             raise disk_full(path or error.filename) from error
         raise
+
+
+@contextmanager
+def telling_when_forbidden() -> Iterator[None]:
+    """Within the block a file that this user may not touch is a JobError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise JobError(
+            f"{error.filename or 'a file'} is not open to you ({error.strerror}); ask its owner, or change its "
+            "permissions"
+        ) from error
 
 
 def disk_full(path: Path | str | bytes | int | None) -> ResourceError:
