@@ -125,8 +125,8 @@ def telling_when_forbidden() -> Iterator[None]:
         yield
     except PermissionError as error:
         raise JobError(
-            f"{error.filename or 'a file'} is not open to you ({error.strerror}); ask its owner, or change its "
-            "permissions"
+            f"{error.filename or 'a file'} is not open to you ({error.strerror}); ask its owner, or change "
+            "its permissions"
         ) from error
 
 
