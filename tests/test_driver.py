@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pyvips
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
@@ -26,9 +27,12 @@ from tilefarm.execute.open import ExecutorChoice
 from tilefarm.execute.protocol import Executor
 from tilefarm.geometry import Box, Size
 from tilefarm.image.decode import inspect
+from tilefarm.image.profiles import load_profile
 from tilefarm.image.resize import write_content
 from tilefarm.image.window import open_raw
+from tilefarm.output.check import check_output
 from tilefarm.rundir.layout import RunDir
+from tilefarm.sealed import opened_json, sealed_json
 from tilefarm.solve.contract import Weights
 from tilefarm.spec.load import load_job
 
@@ -266,6 +270,12 @@ def test_submitting_a_finished_job_opens_no_executor(make_job: MakeJob) -> None:
         ("output.path=b.png", 8, 300),
         ("output.dpi=72", 16, 72),
         ("output.bit_depth=8", 8, 300),
+        ("output={path: golden.tif, bit_depth: 8, dither: false}", 8, 300),
+        ("output.compression=lzw", 16, 300),
+        ("output.compression=none", 16, 300),
+        ("output.tiled=false", 16, 300),
+        ("output.pyramid=true", 16, 300),
+        ("output={path: b.webp, lossless: true}", 8, 300),
     ],
 )
 def test_another_file_of_the_same_picture_is_only_written(
@@ -278,11 +288,11 @@ def test_another_file_of_the_same_picture_is_only_written(
     run = run_folder(job, job_file.parent / "runs")
     assert run == first.run
     assert not render(job, run, LOCAL, lambda event: None, no_executor).already_done
-    with Image.open(job.output.path) as image:
-        assert [float(value) for value in image.info["dpi"]] == pytest.approx([dpi, dpi], rel=1e-3)
-        found = np.asarray(image) if bits == 8 else tifffile.imread(job.output.path)
+    check_output(job.output.path, Size(100, 75), job.form)
+    assert (job.form.bit_depth, job.form.dpi) == (bits, dpi)
+    found = pyvips.Image.new_from_file(str(job.output.path)).numpy()
     full = 2**bits - 1
-    assert np.abs(found / full - pixels / 65535).max() <= 0.51 / full
+    assert np.abs(found / full - pixels / 65535).max() <= (1.51 if job.form.dither else 0.51) / full
     assert json.loads(run.summary.read_text())["status"] == "done"
     assert render(job, run, LOCAL, lambda event: None, no_executor).already_done
 
@@ -418,3 +428,55 @@ def test_the_executor_is_closed_whatever_happens(make_job: MakeJob) -> None:
     assert closed == [True]
     record = json.loads(run.summary.read_text())
     assert (record["status"], record["message"]) == ("failed", "ValueError: a fault of ours")
+
+
+@pytest.mark.parametrize(
+    ("path", "keys"),
+    [
+        ("a.jpg", ["quality: 80", "quality: 60", "profile: display-p3", "dither: false"]),
+        ("a.webp", ["quality: 80", "lossless: true"]),
+        (
+            "a.tif",
+            ["compression: lzw", "tiled: false", "profile: own.icc", "profile: adobe-rgb"],
+        ),
+    ],
+)
+def test_every_key_of_the_file_asks_for_another_one(make_job: MakeJob, path: str, keys: list[str]) -> None:
+    """And without it the first file comes again, the same to a byte."""
+    job_file = make_job(grain(60, 45))
+    (job_file.parent / "own.icc").write_bytes(load_profile("display-p3").data)
+
+    def written(output: str) -> tuple[bytes, bool]:
+        job = load_job(job_file, [f"output={{path: {path}{output}}}"])
+        outcome = render(job, run, LOCAL, lambda event: None, no_executor)
+        return job.output.path.read_bytes(), outcome.already_done
+
+    run = submit(job_file).run
+    plain, _ = written("")
+    for key in keys:
+        found, done = written(f", {key}")
+        assert found != plain
+        assert not done
+        assert written(f", {key}") == (found, True)
+        assert written("") == (plain, False)
+    if path == "a.tif":
+        first, _ = written(", profile: own.icc")
+        (job_file.parent / "own.icc").write_bytes(load_profile("adobe-rgb").data)
+        second, done = written(", profile: own.icc")
+        assert second != first
+        assert not done
+
+
+def test_a_file_of_a_version_that_recorded_less_is_done(make_job: MakeJob) -> None:
+    """Its line has none of the later keys: deflate, in tiles, sRGB, not dithered."""
+    job_file = make_job(grain(60, 45))
+    first = submit(job_file)
+    lines = first.run.journal.read_text().splitlines()
+    record = json.loads(opened_json(lines[-1].encode())[0])
+    later = {"profile", "intent", "compression", "tiled", "pyramid", "quality", "lossless", "dither"}
+    assert later <= record.keys()
+    lines[-1] = sealed_json(json.dumps({key: record[key] for key in record if key not in later}))
+    first.run.journal.write_text("\n".join(lines) + "\n")
+    assert render(load_job(job_file), first.run, LOCAL, lambda event: None, no_executor).already_done
+    job = load_job(job_file, ["output.compression=lzw"])
+    assert not render(job, first.run, LOCAL, lambda event: None, no_executor).already_done

@@ -17,6 +17,7 @@ from tilefarm.driver import render, run_folder
 from tilefarm.errors import JobError
 from tilefarm.events import Event, LevelFinished
 from tilefarm.execute.open import ExecutorChoice
+from tilefarm.provenance import read_record
 from tilefarm.recolor import Request, recolor
 from tilefarm.rundir.layout import RunDir, RunLock
 from tilefarm.spec.load import load_job
@@ -240,6 +241,44 @@ def test_a_runs_own_transparency_goes_with_the_colours_of_another_picture(
     Image.new("RGB", (200, 150), (200, 30, 30)).save(tmp_path / "red.png")
     recolor(Request(run.root, tmp_path / "other.png", "content_hsv", tmp_path / "red.png"))
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "other.png"))[40, :, 3], ramp())
+
+
+def test_the_file_takes_the_options_of_an_export(submit: Submit, tmp_path: Path) -> None:
+    run = submit("output.profile=adobe-rgb")
+    recolor(Request(run.root, tmp_path / "same.tif", "statistics", keys={"compression": "lzw"}))
+    with tifffile.TiffFile(tmp_path / "same.tif") as file:
+        assert b"Adobe RGB" in file.pages.first.iccprofile, "the job's own profile goes on"
+        assert file.pages.first.compression.name == "LZW"
+    recolor(Request(run.root, tmp_path / "plain.tif", "statistics", keys={"profile": "srgb"}))
+    with tifffile.TiffFile(tmp_path / "plain.tif") as file:
+        assert b"Adobe RGB" not in file.pages.first.iccprofile
+    with pytest.raises(JobError, match="--quality is for JPEG and WebP"):
+        recolor(Request(run.root, tmp_path / "x.tif", "statistics", keys={"quality": 5}))
+
+
+@pytest.mark.parametrize(
+    ("job", "mode", "content", "color", "told"),
+    [
+        ("color=style", "statistics", None, {"mode": "statistics", "when": "after"}, None),
+        ("color=statistics", "style", None, {"mode": "statistics", "when": None}, None),
+        ("color=statistics", "content_hsv", None, {"mode": "statistics", "when": None}, "content_hsv"),
+        (
+            "color=style",
+            "statistics",
+            "red.png",
+            {"mode": "style", "when": None},
+            "statistics of another picture",
+        ),
+    ],
+)
+def test_the_record_says_what_was_done(
+    submit: Submit, tmp_path: Path, job: str, mode: str, content: str | None, color: object, told: str | None
+) -> None:
+    run = submit(job)
+    Image.new("RGB", (200, 150), (200, 30, 30)).save(tmp_path / "red.png")
+    picture = None if content is None else tmp_path / content
+    record = read_record(recolor(Request(run.root, tmp_path / "other.tif", mode, picture)))
+    assert (record.job["color"], record.recolored) == (color, told)
 
 
 def test_jpeg_cannot_keep_it(submit: Submit, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from tilefarm.geometry import Size
 from tilefarm.plan.estimate import output_bytes
 from tilefarm.prepare import check_disk, estimate
 from tilefarm.spec.alpha import Alpha
+from tilefarm.spec.file_form import Depth, FileForm
 
 GIB = 2**30
 
@@ -58,10 +60,12 @@ def test_kept_transparency_takes_room(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_what_cannot_be_compressed_fits() -> None:
     """Deflate adds 5 bytes to a block of 16 KiB, and a picture of one pixel is a whole file."""
+    depths: tuple[Depth, ...] = (8, 16)
     for size in (Size(1, 1), Size(6000, 4500)):
-        for depth, alpha in ((8, False), (16, False), (8, True), (16, True)):
+        for depth, alpha in itertools.product(depths, (False, True)):
             raw = size.pixels * (4 if alpha else 3) * depth // 8
-            assert raw + 5 * (raw // 16384 + 1) < output_bytes(size, depth, alpha) < raw * 1.02 + 10**5
+            form = FileForm("tiff", depth, 300)
+            assert raw + 5 * (raw // 16384 + 1) < output_bytes(size, form, alpha) < raw * 1.02 + 10**5
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:

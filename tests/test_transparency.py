@@ -132,7 +132,7 @@ def test_it_stays_within_the_disk_that_was_asked_for(job_file: Path, monkeypatch
     monkeypatch.setattr("tilefarm.image.resize.save_raw", measuring)
     assert tifffile.imread(submit(job_file, *overrides).output).shape == (320, 200, 4)
     prepared = prepare(job)
-    output = output_bytes(prepared.plan.output, 16, alpha=True)
+    output = output_bytes(prepared.plan.output, job.form, alpha=True)
     assert 0.2 * disk_bytes(job, prepared.plan) < sizes[".alpha"]
     assert sizes[".alpha"] <= disk_bytes(job, prepared.plan) - output
 

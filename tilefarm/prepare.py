@@ -11,13 +11,15 @@ from typing import TypeVar
 
 from tilefarm.errors import JobError, ResourceError
 from tilefarm.execute.process import free_memory
-from tilefarm.image.decode import PictureInfo, check_decodes, inspect
+from tilefarm.image.decode import MAX_INPUT_PIXELS, PictureInfo, check_decodes, inspect, with_clipped_colours
 from tilefarm.masks import Masks, read_masks
 from tilefarm.output.check_animation import check_animation
-from tilefarm.output.check_target import check_target
+from tilefarm.output.check_target import check_proof, check_target
+from tilefarm.output.encode import encoder_bytes
 from tilefarm.plan.build import RenderPlan, build_plan
 from tilefarm.plan.estimate import Needs, needs, output_bytes
 from tilefarm.plan.frames import animation_bytes, making_bytes
+from tilefarm.plan.print_notes import MOST_ENLARGED, size_notes
 from tilefarm.solve.contract import is_low
 from tilefarm.spec.model import Job
 from tilefarm.spec.notes import job_notes
@@ -93,13 +95,17 @@ def prepare(job: Job, look: Look | None = None) -> Prepared:
     start = styles.pop() if isinstance(job.init, Path) else None
     sizes = [style.size for style in styles]
     masks = collect(partial(read_masks, job, content.size, sizes, look or readable)) or Masks()
-    plan = build_plan(job, content.size, [style.size for style in styles])
-    collect(partial(check_target, job.output.path, job.output.format, plan.output))
-    if job.animation is not None:
-        collect(partial(check_animation, job.animation, len(plan.levels)))
-    if problems:
+    plan = collect(partial(build_plan, job, content.size, sizes))
+    if plan is not None:
+        alpha, memory = job.alpha.mode == "keep" and content.has_alpha, usable_memory()
+        collect(partial(check_target, job.output.path, job.form, plan.output, alpha=alpha, memory=memory))
+        if job.output.proof is not None:
+            collect(partial(check_proof, job.output.path, job.output.proof))
+        if job.animation is not None:
+            collect(partial(check_animation, job.animation, len(plan.levels)))
+    if plan is None or problems:
         raise JobError(problems)
-    notes = (*job_notes(job), *_notes(labels, pictures, plan))
+    notes = (*job_notes(job), *_notes(job, labels, pictures, plan))
     return Prepared(job, content, tuple(styles), plan, notes, start, masks)
 
 
@@ -134,7 +140,7 @@ def check_disk(prepared: Prepared, root: Path, required: Needs) -> None:
     job, output = prepared.job, prepared.plan.output
     there = sum(file.stat().st_blocks * 512 for file in root.rglob("*.f32"))  # of a resumed run
     short = [_shortage("the run", root, required.disk_bytes + _SPARE_DISK - there, "--run-dir")]
-    picture = output_bytes(output, job.output.bit_depth, job.alpha.mode == "keep")
+    picture = output_bytes(output, job.form, job.alpha.mode == "keep")
     results = [(job.output.path, picture, "output.path")]
     if job.animation is not None:
         results.append((job.animation.path, animation_bytes(job.animation), "animation.path"))
@@ -172,9 +178,12 @@ def estimate(prepared: Prepared, precision: str | None = None) -> Needs:
     batch = 1 if job.tiles.batch == "auto" else job.tiles.batch
     low = is_low(precision or job.compute.precision)
     required = needs(job, prepared.plan, batch, low_precision=low)
+    channels = 4 if job.alpha.mode == "keep" and prepared.content.has_alpha else 3
+    coders = [encoder_bytes(job.form, prepared.plan.output, channels)]
+    coders += [picture.decoder_bytes for picture in prepared.pictures]
     return replace(
         required,
-        driver_bytes=required.driver_bytes + max(picture.decoder_bytes for picture in prepared.pictures),
+        driver_bytes=required.driver_bytes + max(coders),
         disk_bytes=required.disk_bytes + making_bytes(job, prepared.plan),
     )
 
@@ -184,30 +193,31 @@ def gib(size: float) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
-def readable(path: Path, label: str) -> PictureInfo:
+def usable_memory() -> int:
+    """What one step may take of the memory that is free, in bytes."""
+    return round(free_memory() * _SHARE_OF_MEMORY)
+
+
+def readable(path: Path, label: str, most_pixels: int = MAX_INPUT_PIXELS) -> PictureInfo:
     """A picture whose every pixel decodes, and can be decoded in the memory that is free. Raises JobError."""
-    info = inspect(path, label)
-    room = round(free_memory() * _SHARE_OF_MEMORY)
+    info = inspect(path, label, most_pixels)
+    room = usable_memory()
     if info.decoder_bytes > room:
         raise JobError(
             f"{label}: {path} can only be decoded as a whole, which takes {gib(info.decoder_bytes)} of "
             f"memory, of which {gib(room)} may be used; save it as JPEG or PNG that is not interlaced"
         )
     check_decodes(info)
-    return info
+    return with_clipped_colours(info)
 
 
-def _notes(labels: list[str], pictures: list[PictureInfo], plan: RenderPlan) -> tuple[str, ...]:
+def _notes(job: Job, labels: list[str], pictures: list[PictureInfo], plan: RenderPlan) -> tuple[str, ...]:
     notes = [
         f"{label}: {note}" for label, picture in zip(labels, pictures, strict=True) for note in picture.notes
     ]
-    shown = plan.crop.size
-    if shown != plan.content:
-        notes.append(f"content: only the middle {shown} of {plan.content} fits the print's shape")
-    if (factor := plan.output.width / shown.width) > 3:
-        notes.append(f"content: is enlarged {factor:.1f} times; fine detail will be the painting's alone")
+    notes += size_notes(job.output, plan)
     finest = plan.levels[-1].styles
     for label, picture, size in zip(labels[1:], pictures[1:], finest, strict=False):  # init comes last
-        if (factor := size.width / picture.size.width) > 3:
+        if (factor := size.width / picture.size.width) > MOST_ENLARGED:
             notes.append(f"{label}: is enlarged {factor:.1f} times; a larger scan gives finer strokes")
     return tuple(notes)

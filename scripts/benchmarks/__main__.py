@@ -15,6 +15,7 @@ from scripts.benchmarks.block_method import measure_block_method
 from scripts.benchmarks.context import FULL, QUICK, Bench, Scale
 from scripts.benchmarks.evaluation import Evaluation, measure_evaluation
 from scripts.benchmarks.farm import measure_farm
+from scripts.benchmarks.files import measure_files
 from scripts.benchmarks.machine import this_machine
 from scripts.benchmarks.memory import measure_memory
 from scripts.benchmarks.projection import project
@@ -28,6 +29,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], Sequence[Record]]] = {
     "farm": measure_farm,
     "scaling": measure_scaling,
     "memory": measure_memory,
+    "files": measure_files,
 }
 SECTIONS = (*MEASUREMENTS, "projection")
 _WIDTH = 150

@@ -40,6 +40,8 @@ class Scale:
     farm_tiles: int
     memory: tuple[Size, ...]
     """The pictures of the section memory."""
+    file: Size
+    """The picture of the section files."""
 
 
 FULL = Scale(
@@ -58,6 +60,7 @@ FULL = Scale(
     tile=512,
     farm_tiles=200,
     memory=(Size(1024, 768), Size(2048, 1536), Size(4096, 3072), Size(6144, 4608)),
+    file=Size(20_000, 20_000),
 )
 QUICK = Scale(
     name="quick",
@@ -75,6 +78,7 @@ QUICK = Scale(
     tile=256,
     farm_tiles=64,
     memory=(Size(1024, 768), Size(2048, 1536)),
+    file=Size(6000, 4500),
 )
 
 

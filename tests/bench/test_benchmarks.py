@@ -40,6 +40,7 @@ TINY = Scale(
     tile=32,
     farm_tiles=8,
     memory=(Size(64, 48),),
+    file=Size(64, 48),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from tilefarm.errors import TilefarmError
@@ -16,18 +18,30 @@ from tilefarm.geometry import Size
 from tilefarm.image.colour import srgb_profile
 from tilefarm.output.check import check_output
 from tilefarm.output.write import write_output
-from tilefarm.spec.file_form import FileForm, Format
+from tilefarm.spec.file_form import EIGHT_BITS_ONLY, FileForm, Format
 
 SIZE = Size(290, 270)
 Bits = Literal[8, 16]
-KINDS: list[tuple[Format, Bits]] = [("tiff", 8), ("tiff", 16), ("png", 8), ("png", 16), ("jpeg", 8)]
+KINDS: list[tuple[Format, Bits]] = [
+    ("tiff", 8),
+    ("tiff", 16),
+    ("png", 8),
+    ("png", 16),
+    ("jpeg", 8),
+    ("webp", 8),
+]
 
 
 def written(folder: Path, format: Format, bits: Bits) -> Path:
+    return written_as(folder, FileForm(format, bits, 300))
+
+
+def written_as(folder: Path, form: FileForm) -> Path:
     values = np.random.default_rng(1).uniform(0, 1, (SIZE.height, SIZE.width, 3))
     values.astype("<f4").tofile(folder / "canvas.raw")
     target = folder / "out"
-    write_output(folder / "canvas.raw", SIZE, target, FileForm(format, bits, 300))
+    write_output(folder / "canvas.raw", SIZE, target, form)
+    shutil.copy(target, folder / "whole")
     return target
 
 
@@ -39,7 +53,7 @@ def test_what_differs_is_named(tmp_path: Path, format: Format, bits: Bits) -> No
     check_output(path, SIZE, replace(right, dpi=301))
     with pytest.raises(TilefarmError, match="size is 290x270, not 290x271"):
         check_output(path, Size(290, 271), right)
-    if format != "jpeg":
+    if format not in EIGHT_BITS_ONLY:
         with pytest.raises(TilefarmError, match=rf"bits is \({bits}, {bits}, {bits}\)"):
             check_output(path, SIZE, replace(right, bit_depth=16 if bits == 8 else 8))
     with pytest.raises(TilefarmError, match=r"dpi is .*, not 303"):
@@ -49,10 +63,13 @@ def test_what_differs_is_named(tmp_path: Path, format: Format, bits: Bits) -> No
         check_output(path, SIZE, replace(right, format=kind))
 
 
-@pytest.mark.parametrize(("format", "bits"), KINDS)
+@pytest.mark.parametrize(("format", "bits"), KINDS[:-1])
 @pytest.mark.parametrize("where", [0.3, 0.6, 0.97])
 def test_broken_pixels_are_found(tmp_path: Path, format: Format, bits: Bits, where: float) -> None:
-    """A stretch of zeros, and for JPEG, which has no checksums, a stretch of end markers."""
+    """A stretch of zeros, and for JPEG, which has no checksums, a stretch of end markers.
+
+    In a WebP there is nothing that would tell: every bit means something.
+    """
     path = written(tmp_path, format, bits)
     data = bytearray(path.read_bytes())
     start = int(len(data) * where)
@@ -89,8 +106,55 @@ def test_other_channels_and_a_missing_profile_are_named(tmp_path: Path) -> None:
     with pytest.raises(TilefarmError, match=r"channels is \('R', 'G', 'B', 'A'\)"):
         check_output(path, Size(5, 4), FileForm("png", 8, 300))
     Image.new("RGB", (5, 4)).save(path, dpi=(300, 300))
-    with pytest.raises(TilefarmError, match="colour profile is False"):
+    with pytest.raises(TilefarmError, match="colour profile is missing, not srgb"):
         check_output(path, Size(5, 4), FileForm("png", 8, 300))
+
+
+FURTHER = [
+    FileForm("tiff", 16, 300, compression="lzw"),
+    FileForm("tiff", 8, 300, compression="lzw", pyramid=True),
+    FileForm("tiff", 8, 300, compression="none"),
+    FileForm("tiff", 16, 300, tiled=False),
+    FileForm("tiff", 16, 300, pyramid=True, profile="display-p3"),
+    FileForm("webp", 8, 300, lossless=True),
+]
+
+
+@pytest.mark.parametrize("form", FURTHER, ids=str)
+def test_further_forms(tmp_path: Path, form: FileForm) -> None:
+    """What differs is named, and cut and overwritten files are found, in a pyramid's small pictures too."""
+    path = written_as(tmp_path, form)
+    if form.format == "tiff":
+        other = replace(form, tiled=not form.tiled, pyramid=False)
+        with pytest.raises(TilefarmError, match=r"tiled is \w+, not"):
+            check_output(path, SIZE, other)
+        check_output(path, SIZE, replace(other, pyramid=False), layout=False)
+        with pytest.raises(TilefarmError, match=r"compression is \w+, not"):
+            check_output(
+                path, SIZE, replace(form, compression="lzw" if form.compression == "none" else "none")
+            )
+        if form.tiled:
+            with pytest.raises(TilefarmError, match=r"pyramid is \w+, not"):
+                check_output(path, SIZE, replace(form, pyramid=not form.pyramid))
+    with pytest.raises(TilefarmError, match="colour profile is another one, not adobe-rgb"):
+        check_output(path, SIZE, replace(form, profile="adobe-rgb"))
+    data = path.read_bytes()
+    for kept in (0.05, 0.5, 0.93):
+        path.write_bytes(data[: int(len(data) * kept)])
+        with pytest.raises(TilefarmError, match="not as it should be"):
+            check_output(path, SIZE, form)
+    if form.format == "webp" or form.compression == "none":
+        return
+    spoilt = bytearray(data)
+    if form.pyramid:
+        with tifffile.TiffFile(path.with_name("whole")) as file:
+            start = file.pages.first.pages[0].dataoffsets[0] + 2
+    else:
+        start = len(data) // 2
+    spoilt[start : start + 60] = b"\xff" * 60
+    path.write_bytes(spoilt)
+    with pytest.raises(TilefarmError, match="do not decode"):
+        check_output(path, SIZE, form)
 
 
 def test_pillows_limit_is_lifted_and_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,12 +22,20 @@ from tilefarm.errors import ResourceError, TilefarmError
 from tilefarm.geometry import Size
 from tilefarm.image.colour import srgb_profile
 from tilefarm.image.decode import inspect, open_srgb
+from tilefarm.output import encode as encoding
 from tilefarm.output import write as module
 from tilefarm.output.write import write_output
-from tilefarm.spec.file_form import FileForm, Format
+from tilefarm.spec.file_form import Compression, FileForm, Format
 
 Bits = Literal[8, 16]
-KINDS: list[tuple[Format, Bits]] = [("tiff", 8), ("tiff", 16), ("png", 8), ("png", 16), ("jpeg", 8)]
+KINDS: list[tuple[Format, Bits]] = [
+    ("tiff", 8),
+    ("tiff", 16),
+    ("png", 8),
+    ("png", 16),
+    ("jpeg", 8),
+    ("webp", 8),
+]
 SIZE = Size(300, 270)  # more than one TIFF tile each way, and no multiple of a tile
 
 
@@ -103,7 +111,9 @@ def test_profile_resolution_and_size(tmp_path: Path, format: Format, bits: Bits,
         assert image.size == (SIZE.width, SIZE.height)
         assert image.mode == "RGB"
         assert image.info["icc_profile"] == srgb_profile()
-        assert [float(value) for value in image.info["dpi"]] == pytest.approx([dpi, dpi], rel=1e-3)
+        exif = [image.getexif().get(tag) for tag in (282, 283)]
+        found = exif if format == "webp" else image.info["dpi"]
+        assert [float(value) for value in found] == pytest.approx([dpi, dpi], rel=1e-3)
 
 
 def test_tiff_is_tiled_compressed_and_without_a_date(tmp_path: Path) -> None:
@@ -115,12 +125,48 @@ def test_tiff_is_tiled_compressed_and_without_a_date(tmp_path: Path) -> None:
     assert (tags["TileWidth"], tags["TileLength"]) == (256, 256)
     assert tags["BitsPerSample"] == (16, 16, 16)
     assert (tags["Compression"], tags["Predictor"]) == (8, 2)
-    assert tags["Software"].startswith("tilefarm ")
+    assert tags["Photometric"] == 2 if "Photometric" in tags else tags["PhotometricInterpretation"] == 2
     assert not {"DateTime", "ImageDescription"} & set(tags)
 
 
+def test_xmp_is_written_as_it_is(tmp_path: Path) -> None:
+    source, _ = canvas(tmp_path)
+    xmp = b"<?xpacket begin='' ?><x:xmpmeta xmlns:x='adobe:ns:meta/'>seed 7</x:xmpmeta>"
+    for format, bits in KINDS:
+        write_output(source, SIZE, tmp_path / "out", FileForm(format, bits, 300), xmp=xmp)
+        assert pyvips.Image.new_from_file(str(tmp_path / "out")).get("xmp-data") == xmp
+
+
+@pytest.mark.parametrize("compression", ["deflate", "lzw", "none"])
+def test_a_pyramid_has_halves_of_the_picture(tmp_path: Path, compression: Compression) -> None:
+    """By the mean of four pixels, down to one tile, and the same bytes each time; no working file is left."""
+    size = Size(1030, 530)
+    source, values = canvas(tmp_path, size)
+    form = FileForm("tiff", 16, 300, compression=compression, pyramid=True)
+    for name in ("a.tif", "b.tif"):
+        write_output(source, size, tmp_path / name, form)
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "b.tif", "canvas.raw"]
+    smaller = [pyvips.Image.tiffload(str(tmp_path / "a.tif"), subifd=n).numpy() for n in range(3)]
+    assert [part.shape[1::-1] for part in smaller] == [(515, 265), (257, 132), (128, 66)]
+    mean = rounded(values, 16).reshape(265, 2, 515, 2, 3).mean(axis=(1, 3))
+    assert np.abs(smaller[0] - mean).max() <= 1.5
+    assert "TMPDIR" not in os.environ or os.environ["TMPDIR"] != str(tmp_path)
+
+
+@pytest.mark.parametrize("where", [40_000, 1_700_000])
+def test_a_full_disk_while_a_pyramid_is_written(tmp_path: Path, where: int) -> None:
+    source, _ = canvas(tmp_path, Size(600, 530))
+    (tmp_path / "out").write_bytes(b"old")
+    form = FileForm("tiff", 16, 300, compression="none", pyramid=True)
+    with small_disk(where), pytest.raises(ResourceError, match="disk became full"):
+        write_output(source, Size(600, 530), tmp_path / "out", form)
+    assert (tmp_path / "out").read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["canvas.raw", "out"]
+
+
 def test_beyond_4_gib_tiff_is_big(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CLASSIC_TIFF_BYTES", 512 * 512 * 3 * 2 - 1)
+    monkeypatch.setattr(encoding, "_CLASSIC_TIFF_BYTES", 512 * 512 * 3 * 2 - 1)
     source, values = canvas(tmp_path)
     write_output(source, SIZE, tmp_path / "out.tif", FileForm("tiff", 16, 300))
     with tifffile.TiffFile(tmp_path / "out.tif") as file:
@@ -146,7 +192,7 @@ def test_any_small_size(
     write_output(source, Size(width, height), folder / "o", FileForm(kind[0], kind[1], 300))
     found = open_srgb(inspect(folder / "o", "content")).numpy()
     assert found.shape == values.shape
-    if kind[0] != "jpeg":
+    if kind[0] not in ("jpeg", "webp"):
         assert np.abs(found - values.clip(0, 1)).max() <= 0.51 / (2 ** kind[1] - 1)
 
 

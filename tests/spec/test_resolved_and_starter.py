@@ -67,10 +67,11 @@ sizes: st.SearchStrategy[dict[str, Any]] = st.one_of(
     ),
 )
 outputs = st.builds(
-    lambda path, size, depth: {"path": path, "bit_depth": depth} | size,
+    lambda path, size, depth, proof: {"path": path, "bit_depth": depth, "proof": proof} | size,
     st.sampled_from(["out/x.tif", "no.PNG", "true.tiff"]),
     sizes,
     st.sampled_from([8, 16, None]),
+    st.sampled_from([None, "w.pt", {"profile": "w.pt", "intent": "perceptual", "paper_white": True}]),
 )
 networks = st.sampled_from(
     [
@@ -189,7 +190,14 @@ def test_resolved_jobs_have_all_keys_and_absolute_paths(folder: Path) -> None:
     whole = {"weight": 1.0, "scale": 1.0, "mask": None, "style_mask": None}
     assert data["styles"] == [{"image": str(folder / "a.jpg"), **whole}]
     assert data["output"]["path"] == str(folder / "b.tif")
-    assert data["output"]["print"] == {"width": "4cm", "height": "30mm", "dpi": None}
+    assert data["output"]["print"] == {
+        "width": "4cm",
+        "height": "30mm",
+        "dpi": None,
+        "bleed": "0mm",
+        "fit": "crop",
+        "pad": "mirror",
+    }
     assert (data["output"]["dpi"], data["output"]["bit_depth"]) == (300.0, 16)
     assert data["animation"]["path"] == str(folder / "c.gif")
     assert data["objective"]["content_layers"] == {"relu4_2": 1.0}
@@ -226,6 +234,9 @@ def test_starter_shows_every_key(folder: Path) -> None:
         "width",
         "height",
         "print",
+        "bleed",
+        "fit",
+        "pad",
         "preprocessing",
         "step_size",
         "betas",
@@ -235,6 +246,13 @@ def test_starter_shows_every_key(folder: Path) -> None:
         "level",
         "when",
         "preset",
+        "dither",
+        "proof",
+        "intent",
+        "compression",
+        "tiled",
+        "quality",
+        "lossless",
     }
     assert keys_of_the_model() - written == absent  # what has no fixed default is only shown in a comment
 

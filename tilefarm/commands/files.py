@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tilefarm.commands.common import Runs, told
+from tilefarm.commands.common import Compression, Intent, Profile, Quality, Runs, note, told
 from tilefarm.rundir.layout import RunDir
 
 
@@ -50,6 +50,10 @@ def recolor(
     ] = None,
     dpi: Annotated[float | None, typer.Option(help="Default: that of the run's job, else 300.")] = None,
     bit_depth: Annotated[int | None, typer.Option(help="8 or 16; default: 16 for TIFF, else 8.")] = None,
+    profile: Profile = None,
+    intent: Intent = None,
+    compression: Compression = None,
+    quality: Quality = None,
 ) -> None:
     """Give a finished run or a picture other colours, without rendering it again."""
     from tilefarm.recolor import Request
@@ -57,9 +61,10 @@ def recolor(
     from tilefarm.signals import stopping_on_signals
 
     with told(), stopping_on_signals():
-        request = Request(source, output, mode, content, dpi, bit_depth)
-        path = write_recolored(request, lambda note: typer.echo(f"note: {note}", err=True))
-        typer.echo(f"wrote {path}")
+        file = {"profile": profile, "intent": intent, "compression": compression, "quality": quality}
+        keys = {key: value for key, value in file.items() if value is not None}
+        request = Request(source, output, mode, content, dpi, bit_depth, keys)
+        typer.echo(f"wrote {write_recolored(request, note)}")
 
 
 def collage(

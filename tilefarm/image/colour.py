@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import pyvips
+from numpy.typing import NDArray
+
+from tilefarm.image.matrix_profile import MatrixProfile, matrix_profile
 
 _CHANNELS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb16": 3, "rgb": 3, "scrgb": 3, "cmyk": 4}
 _LAB = ("lab", "labs")
@@ -16,6 +20,8 @@ _PROFILE_FIELD = "icc-profile-data"
 FLATTENED = "alpha is flattened on white"
 """The note about a picture that is clear somewhere."""
 _WHITE_16 = 2**16 - 1
+_VISIBLE = 0.01
+"""Of linear light."""
 
 
 class UnsupportedColourError(ValueError):
@@ -76,6 +82,14 @@ def srgb_profile() -> bytes:
     return bytes(pyvips.Operation.call("profile_load", "srgb"))
 
 
+@cache
+def srgb_matrix() -> NDArray[np.float64]:
+    """From linear sRGB to XYZ of white D50, shape (3, 3), as the sRGB profile has it."""
+    profile = matrix_profile(srgb_profile())
+    assert profile is not None
+    return profile.matrix
+
+
 RGB = tuple[float, float, float]
 WHITE: RGB = (1.0, 1.0, 1.0)
 
@@ -91,16 +105,19 @@ def to_srgb(image: pyvips.Image, background: RGB = WHITE) -> pyvips.Image:
     if kind.is_lab:
         return _from_lab(image.colourspace("lab")).copy(interpretation="multiband")
     stored = image.extract_band(0, n=kind.channels) if kind.alpha else image
-    unit = stored.cast("float").linear(1 / kind.white, 0)
-    if kind.is_float:
-        unit = unit.clamp()
+    unit = _unit(stored, kind)
     if kind.has_profile or kind.channels == 4:
-        unit = _from_8_bits(stored) if stored.format == "uchar" else _from_16_bits(unit, kind.channels)
+        unit = _through_profile(stored, unit, kind)
     if unit.bands == 1:
         unit = unit.bandjoin([unit, unit])
     if kind.alpha:
         unit = ((unit - list(background)) * _share(image, kind) + list(background)).cast("float")
     return unit.copy(interpretation="multiband")
+
+
+def _unit(stored: pyvips.Image, kind: ColourKind) -> pyvips.Image:
+    unit = stored.cast("float").linear(1 / kind.white, 0)
+    return unit.clamp() if kind.is_float else unit
 
 
 def to_alpha(image: pyvips.Image) -> pyvips.Image:
@@ -113,6 +130,55 @@ def _share(image: pyvips.Image, kind: ColourKind) -> pyvips.Image:
     return image.extract_band(kind.channels).cast("float").linear(1 / kind.white, 0).clamp()
 
 
+def _through_profile(stored: pyvips.Image, unit: pyvips.Image, kind: ColourKind) -> pyvips.Image:
+    """From a picture with a profile, or from CMYK without one; `unit` is the same from 0 to 1."""
+    device = stored if stored.format == "uchar" else _in_16_bits(unit)
+    if kind.channels < 4 and (profile := matrix_profile(bytes(stored.get(_PROFILE_FIELD)))):
+        return _by_matrix(device, profile)
+    return _from_8_bits(device) if device.format == "uchar" else _from_16_bits(device, kind.channels)
+
+
+def _by_matrix(device: pyvips.Image, profile: MatrixProfile) -> pyvips.Image:
+    """In floating point; what sRGB does not have is clipped."""
+    if len(profile.curves) == 1:
+        return encoded(profile.linear(device))
+    return encoded(_linear_srgb(device, profile))
+
+
+def _linear_srgb(device: pyvips.Image, profile: MatrixProfile) -> pyvips.Image:
+    """Beyond 0..1 where sRGB does not have the colour."""
+    matrix = np.linalg.solve(srgb_matrix(), profile.matrix)
+    return profile.linear(device).recomb(pyvips.Image.new_from_array(matrix.tolist()))
+
+
+def share_outside_srgb(image: pyvips.Image) -> float:
+    """The share of pixels, 0..1, whose colour sRGB visibly lacks, read from top to bottom.
+
+    0 for pictures whose profile is not of curves and a matrix: those are not looked at.
+    """
+    kind = colour_kind(image)
+    if kind.channels != 3 or not kind.has_profile:
+        return 0.0
+    profile = matrix_profile(bytes(image.get(_PROFILE_FIELD)))
+    if profile is None:
+        return 0.0
+    stored = image.extract_band(0, n=3)
+    device = stored if stored.format == "uchar" else _in_16_bits(_unit(stored, kind))
+    linear = _linear_srgb(device, profile)
+    outside = (linear < -_VISIBLE).bandor() | (linear > 1 + _VISIBLE).bandor()
+    return float(outside.avg()) / 255
+
+
+def encoded(linear: pyvips.Image) -> pyvips.Image:
+    """sRGB of 0..1 from its linear light, float, clipped to 0..1 (IEC 61966-2-1, section 5.3)."""
+    light = linear.clamp()
+    return (light <= 0.0031308).ifthenelse(light * 12.92, light ** (1 / 2.4) * 1.055 - 0.055)
+
+
+def _in_16_bits(unit: pyvips.Image) -> pyvips.Image:
+    return unit.linear(_WHITE_16, 0).rint().cast("ushort")
+
+
 def _from_8_bits(device: pyvips.Image) -> pyvips.Image:
     """Through the profile in one step, which LittleCMS computes closely for 8 bits in, 16 out."""
     converted = device.icc_transform(
@@ -121,15 +187,15 @@ def _from_8_bits(device: pyvips.Image) -> pyvips.Image:
     return converted.cast("float").linear(1 / _WHITE_16, 0)
 
 
-def _from_16_bits(unit: pyvips.Image, channels: int) -> pyvips.Image:
+def _from_16_bits(device: pyvips.Image, channels: int) -> pyvips.Image:
     """Through the profile by way of CIELAB.
 
     For 16 bits in, LittleCMS replaces the one step by a coarse table: saturated Display P3 came out up to
     13/255 off. The way through 16-bit CIELAB stayed within 0.9/255.
     """
-    device = unit.linear(_WHITE_16, 0).rint().cast("ushort").copy(interpretation=_SPACE_16[channels])
+    named = device.copy(interpretation=_SPACE_16[channels])
     return _from_lab(
-        device.icc_import(embedded=True, intent="relative", black_point_compensation=True, pcs="lab")
+        named.icc_import(embedded=True, intent="relative", black_point_compensation=True, pcs="lab")
     )
 
 

@@ -22,6 +22,7 @@ from tilefarm.image.colour import (
     WHITE,
     UnsupportedColourError,
     colour_kind,
+    share_outside_srgb,
     to_alpha,
     to_srgb,
 )
@@ -33,6 +34,7 @@ MAX_INPUT_PIXELS = 500_000_000
 """Larger pictures are refused by their header: a file of a few kilobytes can claim any size."""
 
 _FLOAT_RANGE = 2.0
+_WORTH_A_NOTE = 0.01
 _DAMAGE = ("Corrupt JPEG data", "error in tile", "Read error", "Decoding error", "Discarding")
 _PAGES_FIELD = "n-pages"
 _ORIENTATION_FIELD = "orientation"
@@ -69,11 +71,11 @@ class PictureInfo:
         return replace(self, background=background, notes=notes)
 
 
-def inspect(path: Path, label: str) -> PictureInfo:
+def inspect(path: Path, label: str, most_pixels: int = MAX_INPUT_PIXELS) -> PictureInfo:
     """Read a picture's header; no pixel is decoded.
 
     Raises JobError, one sentence that begins with the label, for a file that is missing, empty, no
-    picture of a supported format, larger than MAX_INPUT_PIXELS, or of a colour without definition.
+    picture of a supported format, of more than `most_pixels`, or of a colour without definition.
     """
     _check_file(path, label)
     try:
@@ -88,9 +90,9 @@ def inspect(path: Path, label: str) -> PictureInfo:
             "save it again as PNG, TIFF or JPEG"
         ) from error
     stored = Size(image.width, image.height)
-    if stored.pixels > MAX_INPUT_PIXELS:
+    if stored.pixels > most_pixels:
         raise JobError(
-            f"{label}: {path} must not have more than {MAX_INPUT_PIXELS // 10**6} megapixels, "
+            f"{label}: {path} must not have more than {most_pixels // 10**6} megapixels, "
             f"got {stored} ({stored.pixels / 1e6:.0f} megapixels); save a smaller version"
         )
     try:
@@ -132,6 +134,19 @@ def check_decodes(info: PictureInfo) -> None:
                 f"{info.label}: {info.path} must hold floating point values from 0 to 1, "
                 f"got {low:g} to {high:g} with sum {total:g}; save it with 16-bit integers"
             )
+
+
+def with_clipped_colours(info: PictureInfo) -> PictureInfo:
+    """The same picture, with a note where much of it has colours that become duller in sRGB.
+
+    Decodes it once more where it has a profile of its own. Raises JobError where it has gone or changed.
+    """
+    with reading(info):
+        share = share_outside_srgb(open_picture(info.path, access="sequential", fail_on="error"))
+    if share < _WORTH_A_NOTE:
+        return info
+    note = f"{share:.0%} of it has colours that sRGB lacks; they become the most saturated that it has"
+    return replace(info, notes=(*info.notes, note))
 
 
 def _undecodable(info: PictureInfo, error: pyvips.Error | OSError) -> str:

@@ -9,6 +9,7 @@ from tilefarm.geometry import Size
 from tilefarm.plan.build import LevelPlan, RenderPlan
 from tilefarm.plan.halo import receptive_field
 from tilefarm.plan.layers import content_layers, deepest_of, layers_of, style_layers
+from tilefarm.spec.file_form import FileForm
 from tilefarm.spec.model import Job
 from tilefarm.spec.networks import Fire, Pooling, Stage, convolutions_of, stages_to
 from tilefarm.spec.regions import is_masked, regions_of
@@ -184,15 +185,25 @@ def disk_bytes(job: Job, plan: RenderPlan) -> int:
         painting = work + 4 * content
         working = max(working, measuring, painting)
         work_before = work
+    if plan.sheet.margin is not None:  # it comes around the coloured picture, and around its alpha
+        sheets = (2 if job.alpha.mode == "keep" else 1) * _raw(plan.sheet.size)
+        working = max(working, work_before + 2 * _raw(plan.levels[-1].size) + sheets)
     # When the picture is written its alpha takes no more room than contents did before.
-    output = output_bytes(plan.output, job.output.bit_depth, job.alpha.mode == "keep")
+    output = output_bytes(plan.output, job.form, job.alpha.mode == "keep")
     return canvases + moment_bytes(job, plan) + working + output
 
 
-def output_bytes(size: Size, bit_depth: int, alpha: bool) -> int:
-    """The largest that an output file can become: what cannot be compressed grows by less than the margin."""
-    raw = size.pixels * (_CHANNELS + alpha) * bit_depth // 8
-    return raw + raw // 100 + _FILE_OVERHEAD
+def output_bytes(size: Size, form: FileForm, alpha: bool) -> int:
+    """The largest that an output file can become: what cannot be compressed grows by less than the margin.
+
+    But with LZW by a half (12 bits for a byte). A pyramid adds a third, and as much again for the working
+    files that libvips has beside its output.
+    """
+    raw = size.pixels * (_CHANNELS + alpha) * form.bit_depth // 8
+    if form.pyramid:
+        raw += 2 * raw // 3
+    margin = raw // 2 if form.compression == "lzw" else raw // 100
+    return raw + margin + _FILE_OVERHEAD
 
 
 def optimizer_bytes(job: Job, level: LevelPlan) -> int:

@@ -18,6 +18,7 @@ _REQUIRED = {
     "output": "give at least output.path, the file to write",
     "path": "name the file to write, for example picture.tif",
     "animation.path": "name the film to write, for example picture.gif",
+    "profile": "name the CMYK profile of the press",
     "image": "name the painting's file",
     "width": "a print needs width and height, for example 40cm",
     "height": "a print needs width and height, for example 30cm",

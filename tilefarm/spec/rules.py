@@ -8,6 +8,7 @@ from typing import Any
 
 from tilefarm.spec.networks import NETWORK_NAMES, layer_names
 from tilefarm.spec.paths import NAMED_WEIGHTS, found_path, same_file, to_path
+from tilefarm.spec.proof import proof_path
 from tilefarm.spec.section import Conflict, written
 from tilefarm.spec.values import did_you_mean
 
@@ -49,12 +50,17 @@ def overwritten_inputs(given: Mapping[str, Any], folder: Path) -> Iterator[Confl
     animation = given.get("animation")
     shown = animation if isinstance(animation, str | Path) else written(animation, "path")
     targets = {"output": output, "animation": _path_or_none(shown, folder)}
+    proof = written(given.get("output"), "proof")
+    if output is not None and proof is not None:
+        targets["output.proof"] = proof_path(output)
     styles = given.get("styles")
     inputs = {
         "content": given.get("content"),
         "style": given.get("style"),
         "network.weights": written(given.get("network"), "weights"),
         "init": given.get("init"),
+        "output.profile": written(given.get("output"), "profile"),
+        "output.proof.profile": written(proof, "profile") or proof,
     }
     if isinstance(styles, list | tuple):
         for key in ("image", "mask", "style_mask"):
@@ -62,12 +68,10 @@ def overwritten_inputs(given: Mapping[str, Any], folder: Path) -> Iterator[Confl
     paths = {key: _path_or_none(value, folder) for key, value in inputs.items()}
     for section, target in targets.items():
         others = paths if section == "output" else paths | {"output.path": output}
+        place = ("output", "proof") if section == "output.proof" else (section, "path")
         for key, path in others.items():
             if target is not None and path is not None and same_file(target, path):
-                yield Conflict(
-                    (section, "path"),
-                    f"would overwrite {key}, {found_path(path)}; choose another file",
-                )
+                yield Conflict(place, f"would overwrite {key}, {found_path(path)}; choose another file")
 
 
 def _path_or_none(value: Any, folder: Path) -> Path | None:
