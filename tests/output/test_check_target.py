@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.picture_files import encoded
 from tilefarm.errors import JobError
 from tilefarm.geometry import Size
 from tilefarm.output.check_target import check_target
+from tilefarm.output.encode import encoder_bytes
 from tilefarm.spec.file_form import FileForm, Format, format_name
 
 TIFF = FileForm("tiff", 16, 300)
@@ -89,3 +93,41 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
             check_target(tmp_path / "picture.tif", TIFF, Size(10, 10))
     finally:
         tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(("alpha", "lossless"), [(False, False), (True, False), (False, True)])
+def test_what_the_encoder_of_webp_holds_must_be_free(tmp_path: Path, alpha: bool, lossless: bool) -> None:
+    form, size = FileForm("webp", 8, 300, lossless=lossless), Size(6000, 4500)
+    needed = encoder_bytes(form, size, 4 if alpha else 3)
+    check_target(tmp_path / "a.webp", form, size, alpha=alpha, memory=needed)
+    with pytest.raises(JobError, match=r"the encoder of WebP holds the whole picture, \d+ MiB .* 6000x4500"):
+        check_target(tmp_path / "a.webp", form, size, alpha=alpha, memory=needed - 1)
+    for other in (TIFF, FileForm("png", 8, 300), FileForm("jpeg", 8, 300)):
+        check_target(tmp_path / "a", other, size, memory=0)
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from tilefarm.execute.process import peak_rss
+from tilefarm.geometry import Size
+from tilefarm.output.write import write_output
+from tilefarm.spec.file_form import FileForm
+source, form = Path(sys.argv[1]), FileForm("webp", 8, 300, lossless=sys.argv[2] == "True")
+before = peak_rss()
+write_output(source, Size(1600, 1600), source.with_suffix(".webp"), form, source if form.lossless else None)
+print(peak_rss() - before)
+"""
+_ENGINE = 60 * 2**20
+"""What libvips takes for itself, for a picture of any size."""
+
+
+@pytest.mark.parametrize("lossless_with_alpha", [False, True])
+def test_the_encoder_of_webp_holds_no_more(tmp_path: Path, lossless_with_alpha: bool) -> None:
+    source = tmp_path / "canvas.raw"
+    np.random.default_rng(0).uniform(0, 1, (1600, 1600, 3)).astype("<f4").tofile(source)
+    command = [sys.executable, "-c", MEASURE, str(source), str(lossless_with_alpha)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    form = FileForm("webp", 8, 300, lossless=lossless_with_alpha)
+    counted = encoder_bytes(form, Size(1600, 1600), 4 if lossless_with_alpha else 3)
+    assert 0.5 * counted < int(done.stdout) < counted + _ENGINE
