@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tilefarm.errors import ResourceError
-from tilefarm.files import checksum, replacing, reserve, write_text
+from tilefarm.files import as_named, checksum, disk_full, replacing, reserve, write_text
 
 in_one_folder = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -216,3 +216,13 @@ def test_the_checksum_is_zlibs(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(data)
     assert checksum(path) == zlib.crc32(data)
+
+
+@pytest.mark.parametrize("name", ["canvas-0.f32", "out.tif", "a.1.part", "lock", ".hidden", "x.part.f32"])
+def test_a_temporary_file_is_called_by_the_name_that_it_will_have(tmp_path: Path, name: str) -> None:
+    assert as_named(tmp_path / name) == tmp_path / name
+    with replacing(tmp_path / name) as temporary:
+        temporary.touch()
+        assert as_named(temporary) == tmp_path / name
+        assert temporary.name not in str(disk_full(temporary))
+        assert f" {tmp_path / name} " in str(disk_full(str(temporary)))

@@ -64,3 +64,36 @@ def test_the_umask_decides_and_nothing_secret_is_written(tmp_path: Path, umask: 
         content = path.read_bytes()
         for secret in SECRETS.values():
             assert secret.encode() not in content, path
+
+
+FORBIDDEN = """
+import os, sys
+import tilefarm.batch, tilefarm.cancel, tilefarm.driver, tilefarm.exact.optimizer, tilefarm.report.console
+import tilefarm.report.tables, tilefarm.submission
+from tilefarm.cli import main
+if os.geteuid() == 0:
+    os.seteuid(65534)
+main()
+"""
+
+
+@pytest.mark.parametrize("command", ["status", "cancel", "losses", "resume"])
+@pytest.mark.parametrize("mode", [0o000, 0o600])
+def test_a_folder_of_somebody_else_is_a_sentence(tmp_path: Path, command: str, mode: int) -> None:
+    run = tmp_path / "runs" / "job-00000000"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text("{}")
+    (run / "lock").touch()
+    tmp_path.chmod(0o755)
+    run.chmod(mode)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", FORBIDDEN, command, str(run)], capture_output=True, text=True, cwd="/"
+        )
+    finally:
+        run.chmod(0o700)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert str(run.parent) in done.stderr
+    assert len(done.stderr.splitlines()) == 1

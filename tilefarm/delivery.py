@@ -56,6 +56,7 @@ def form_of_export(prepared: Prepared) -> dict[str, Any]:
     return kept | {
         "color": job.color.of_result,
         "alpha": keeps_alpha(prepared),
+        "sheet": prepared.plan.sheet.key,
         "provenance": job.output.provenance,
         "proof": _proof(job.output.proof),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +12,12 @@ from glob import escape
 from pathlib import Path
 
 from tilefarm import faults
-from tilefarm.errors import ResourceError
+from tilefarm.errors import JobError, ResourceError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of the system for a disk, a quota or a file that has no more room."""
 _BLOCK = 1 << 22
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+\.part(\.[^.]*)?")
 
 
 def reserve(path: Path, size: int) -> None:
@@ -33,7 +35,7 @@ def reserve(path: Path, size: int) -> None:
     except OSError as error:
         if error.errno in DISK_FULL:
             raise ResourceError(
-                f"{path} needs {size / 2**20:.0f} MiB and the disk has not that much left; "
+                f"{as_named(path)} needs {size / 2**20:.0f} MiB and the disk has not that much left; "
                 "free some space and resume"
             ) from error
         raise
@@ -123,11 +125,32 @@ def telling_when_full(path: Path | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in DISK_FULL:
-            what = path or error.filename or "a file"
-            raise ResourceError(
-                f"the disk became full while {what} was written; free some space and resume"
-            ) from error
+            raise disk_full(path or error.filename) from error
         raise
+
+
+@contextmanager
+def telling_when_forbidden() -> Iterator[None]:
+    """Within the block a file that this user may not touch is a JobError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise JobError(
+            f"{error.filename or 'a file'} is not open to you ({error.strerror}); ask its owner, or change "
+            "its permissions"
+        ) from error
+
+
+def disk_full(path: Path | str | bytes | int | None) -> ResourceError:
+    """The sentence about a disk that became full while a file was written; None for an unknown one."""
+    what = as_named(Path(path)) if isinstance(path, Path | str) else "a file"
+    return ResourceError(f"the disk became full while {what} was written; free some space and resume")
+
+
+def as_named(path: Path) -> Path:
+    """The name that people know: of a temporary file of `replacing`, the one that it is about to take."""
+    temporary = _TEMPORARY.fullmatch(path.name)
+    return path.with_name(temporary["name"]) if temporary else path
 
 
 def write_text(target: Path, text: str) -> None:

@@ -16,6 +16,9 @@ _FEWEST_MARKS = 6
 """Of the ten around the digits: what has so many is a seal, damaged or not. No record ends so without one."""
 _LONGEST_TURNED_BACK = 4096
 """Bytes. Every bit is tried; a line of a journal has some hundred bytes."""
+_SEAL_FORM = re.compile(rb',"sum":"([0-9a-f]{8})"}')
+_OF_LAST_BYTE = [zlib.crc32(bytes([value])) ^ zlib.crc32(b"\0") for value in range(256)]
+"""What a last byte does to the sum, compared with one that is zero."""
 _TEXT_SEAL = re.compile(rb"# sum ([0-9a-f]{8})\n\Z")
 _FILE_SEAL = len("sum 01234567")
 _END_OF_JPEG = b"\xff\xd9"
@@ -56,6 +59,37 @@ def turned_back(lines: bytes) -> bytes | None:
             if all(_has_its_sum(line) for line in bytes(candidate).split(b"\n")):
                 found.append(bytes(candidate))
     return found[0] if len(found) == 1 else None
+
+
+def with_its_bit_back(data: bytes) -> bytes | None:
+    """A long sealed JSON object of which a single bit has flipped, as it was; None where more is wrong.
+
+    A CRC is linear: the flipped bit alone decides by what the sum is off, and no two bits of a text below
+    512 MiB do so in the same way (Peterson and Brown 1961). So the bits are gone through from the end, with
+    what each of them does to the sum, and no sum of the whole is made again.
+    """
+    body, seal = data[: -len(_JSON_SEAL)], data[-len(_JSON_SEAL) :]
+    expected = _JSON_SEAL.replace(b"????????", _sum(body).encode())
+    if len(seal) < len(expected):
+        return None
+    if sum((a ^ b).bit_count() for a, b in zip(seal, expected, strict=True)) == 1:
+        return body + expected
+    form = _SEAL_FORM.fullmatch(seal)
+    if form is None:
+        return None
+    off = zlib.crc32(body) ^ int(form[1], 16)
+    effects = [_shifted(1 << bit) for bit in range(8)]
+    for place in range(len(body) - 1, -1, -1):
+        if off in effects:
+            bit = 1 << effects.index(off)
+            return body[:place] + bytes([body[place] ^ bit]) + body[place + 1 :] + seal
+        effects = [_shifted(effect) for effect in effects]
+    return None
+
+
+def _shifted(register: int) -> int:
+    """The CRC's register after a byte of zeros."""
+    return (register >> 8) ^ _OF_LAST_BYTE[register & 0xFF]
 
 
 def _has_its_sum(data: bytes) -> bool:

@@ -15,7 +15,7 @@ from tilefarm.batch import Entry, Group, Refusal
 from tilefarm.crew import Crew
 from tilefarm.errors import RunBusyError, StoppedError, TilefarmError
 from tilefarm.execute.open import ExecutorChoice
-from tilefarm.files import telling_when_full
+from tilefarm.files import telling_when_forbidden, telling_when_full
 from tilefarm.report.arrange import Ending, arranged
 from tilefarm.report.console import ConsoleReport, counted
 from tilefarm.rundir.ending import mark_ended, set_aside
@@ -88,7 +88,8 @@ class _Submission:
     def submit(self, path: Path, load: Load) -> None:
         """Whatever one argument stands for."""
         try:
-            group = load(path)
+            with telling_when_forbidden():
+                group = load(path)
         except StoppedError:
             raise
         except TilefarmError as error:

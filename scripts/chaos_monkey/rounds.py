@@ -150,7 +150,13 @@ class Round:
         if "remove " in ended.said or "--fresh" in ended.said:
             shutil.rmtree(run_of(self._job).root)
         elif "move it away" in ended.said:
-            (self._job.parent / "out.tif").unlink()
+            named = [
+                path for path in self._job.parent.iterdir() if f"{path} " in ended.said and path.is_file()
+            ]
+            if not named:
+                return False
+            for path in named:
+                path.unlink()
         else:
             return False
         self._played.anew += 1

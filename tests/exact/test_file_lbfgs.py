@@ -151,6 +151,25 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
     assert make(tmp_path / "o").resume()
 
 
+def test_a_bit_that_flipped_in_the_state_costs_nothing(tmp_path: Path) -> None:
+    undisturbed = run(tmp_path / "whole", 6)
+    run(tmp_path / "hit", 5)
+    state = tmp_path / "hit" / "state.json"
+    whole = state.read_bytes()
+    for place in range(0, 8 * len(whole), 37):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        state.write_bytes(damaged)
+        assert make(tmp_path / "hit").resume(), place
+    resumed = make(tmp_path / "hit")
+    assert resumed.resume()
+    assert resumed.step()
+    assert resumed.state == undisturbed.state
+    assert resumed.point.read_bytes() == undisturbed.point.read_bytes()
+    state.write_bytes(whole[:100] + bytes(2) + whole[102:])
+    assert not make(tmp_path / "hit").resume()
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
 def test_a_bad_step_is_shortened_from_the_last_good_point(tmp_path: Path, bad: float) -> None:
     calls = 0

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from tilefarm.errors import JobError, StoppedError, TilefarmError
-from tilefarm.files import telling_when_full
+from tilefarm.files import telling_when_forbidden, telling_when_full
 
 
 class ExecutorKind(str, Enum):
@@ -54,9 +54,9 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on s
 
 @contextmanager
 def told() -> Iterator[None]:
-    """A user's mistake, or a full disk, becomes its sentences and its exit code."""
+    """A user's mistake, a full disk, or what is another user's, becomes its sentences and its exit code."""
     try:
-        with telling_when_full():
+        with telling_when_full(), telling_when_forbidden():
             yield
     except TilefarmError as error:
         tell(error)

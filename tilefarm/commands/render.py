@@ -81,12 +81,14 @@ def cancel(runs: Runs) -> None:
     """Stop runs that another process renders; they can be resumed."""
     from tilefarm.cancel import cancel as cancel_run
     from tilefarm.errors import TilefarmError
+    from tilefarm.files import telling_when_forbidden
     from tilefarm.rundir.layout import RunDir
 
     codes = []
     for folder in runs:
         try:
-            typer.echo(cancel_run(RunDir(folder.absolute())))
+            with telling_when_forbidden():
+                typer.echo(cancel_run(RunDir(folder.absolute())))
         except TilefarmError as error:
             tell(error)
             codes.append(error.exit_code)

@@ -19,7 +19,7 @@ from tilefarm import faults
 from tilefarm.canvas import vectors
 from tilefarm.errors import TilefarmError
 from tilefarm.files import checksum, sync_file, write_text
-from tilefarm.sealed import opened_json, sealed_json
+from tilefarm.sealed import DamagedError, opened_json, sealed_json, with_its_bit_back
 
 ROLLBACK_FACTOR = 0.1
 MOST_ROLLBACKS = 10
@@ -160,12 +160,22 @@ def is_committed(folder: Path) -> bool:
 
 def _read_record(folder: Path) -> dict[str, Any] | None:
     try:
-        data, _ = opened_json((folder / "state.json").read_bytes())
-        record = json.loads(data)
+        record = json.loads(_opened((folder / "state.json").read_bytes()))
     except (OSError, ValueError):  # damage is one
         return None
     known = isinstance(record, dict) and {"iteration", "rollbacks", "checksums"} <= record.keys()
     return record if known else None
+
+
+def _opened(data: bytes) -> bytes:
+    """What is sealed, a single bit that has flipped turned back: it may stand for hours of work."""
+    try:
+        return opened_json(data)[0]
+    except DamagedError:
+        mended = with_its_bit_back(data)
+        if mended is None:
+            raise
+        return opened_json(mended)[0]
 
 
 def _files_are_as_committed(folder: Path, checksums: Mapping[str, int]) -> bool:

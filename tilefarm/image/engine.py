@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pyvips
 
-from tilefarm.errors import ResourceError, TilefarmError
-from tilefarm.files import DISK_FULL, reserve
+from tilefarm.errors import TilefarmError
+from tilefarm.files import DISK_FULL, as_named, disk_full, reserve
 from tilefarm.geometry import Size
 from tilefarm.image.lab_tiff import open_lab_tiff
 from tilefarm.image.window import CHANNELS, open_raw, raw_bytes
@@ -132,11 +132,11 @@ def saving(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in DISK_FULL:
-            raise _disk_full(path) from error
-        raise TilefarmError(f"{path} cannot be written ({error.strerror or error})") from error
+            raise disk_full(path) from error
+        raise TilefarmError(f"{as_named(path)} cannot be written ({error.strerror or error})") from error
     except pyvips.Error as error:
         if any(os.strerror(number) in str(error.detail) for number in DISK_FULL):
-            raise _disk_full(path) from error
+            raise disk_full(path) from error
         raise
 
 
@@ -144,7 +144,3 @@ def quantised(image: pyvips.Image, white: int) -> pyvips.Image:
     """Clip a float image to 0..1 and round it to integers 0..white, white being 255 or 65535."""
     kind = ("uchar", "srgb") if white == np.iinfo(np.uint8).max else ("ushort", "rgb16")
     return image.clamp().linear(white, 0).rint().cast(kind[0]).copy(interpretation=kind[1])
-
-
-def _disk_full(path: Path) -> ResourceError:
-    return ResourceError(f"the disk became full while {path} was written; free some space and resume")
