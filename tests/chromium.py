@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 WAIT = 20_000
 """Milliseconds until a condition is given up: far more than any takes, as the machine may be busy."""
@@ -28,6 +28,7 @@ def chromium() -> Iterator[Browser]:
     if program is None:
         pytest.skip("there is no chromium on this machine")
     # As root Chromium refuses to start with its sandbox.
+    expect.set_options(timeout=WAIT)
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=arguments)

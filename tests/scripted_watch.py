@@ -1,4 +1,4 @@
-"""A server of the watch page whose run is a script: the states are set by a test, the tiles are drawn here."""
+"""A server of the watch page whose run is a script: a test sets the states, the tiles are drawn here."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ import tilefarm.viewer
 
 STATIC = f"{tilefarm.viewer.__path__[0]}/static"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 TOKEN = "t" * 32
 TILE = 256

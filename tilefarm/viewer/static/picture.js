@@ -6,6 +6,8 @@ const TILE = 256;
 const LARGEST = 8;
 /** With data saving on, a new picture is fetched so often at most. */
 const SPARING = 30000;
+/** What did not come is asked for again so much later. */
+const AGAIN = 3000;
 
 /** A deep-zoom source: level n is the whole picture halved ceil(log2(longest side)) - n times. */
 function source({ width, height }, address) {
@@ -40,6 +42,7 @@ export class Picture {
     this.coming = null; // the same, being fetched behind it
     this.wanted = null; // what the run has now: {version, width, height}
     this.started = 0;
+    this.broken = null; // the version of which a tile did not come
     this.photograph = null;
     this.wipe = 0;
     this.fitted = true; // the whole picture is in view, and stays so when the window changes
@@ -52,10 +55,11 @@ export class Picture {
       preserveViewport: true,
       animationTime: still ? 0 : 0.6,
       immediateRender: still,
-      minZoomImageRatio: 0.8,
+      minZoomImageRatio: 0.2, // the first levels are small: pixel for pixel they fill a part of the view
       maxZoomPixelRatio: LARGEST,
       visibilityRatio: 0.3,
       maxImageCacheCount: 120,
+      maxTilesPerFrame: 4,
       imageLoaderLimit: 6,
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
     });
@@ -63,11 +67,12 @@ export class Picture {
       this.clip();
       onView();
     });
-    this.viewer.addHandler("resize", () => this.fitted && this.viewer.viewport.goHome(true));
+    // After the event, as the viewer goes on with a zoom of its own.
+    this.viewer.addHandler("resize", () => queueMicrotask(() => this.fitted && this.viewer.viewport.goHome(true)));
     for (const touched of ["canvas-drag", "canvas-scroll", "canvas-pinch", "canvas-double-click"]) {
       this.viewer.addHandler(touched, () => (this.fitted = false));
     }
-    this.viewer.addHandler("tile-load-failed", (event) => this.failed(event.tiledImage));
+    this.viewer.addHandler("tile-load-failed", ({ tiledImage }) => this.failed(tiledImage));
     document.addEventListener("visibilitychange", () => this.next());
   }
 
@@ -81,9 +86,9 @@ export class Picture {
   next() {
     const wanted = this.wanted;
     if (!wanted || this.coming || document.hidden) return;
-    if (this.shown?.version === wanted.version) return;
-    const wait = this.shown && navigator.connection?.saveData ? this.started + SPARING - Date.now() : 0;
+    if (this.shown?.version === wanted.version && this.broken !== wanted.version) return;
     clearTimeout(this.timer);
+    const wait = this.started + this.pause(wanted) - Date.now();
     if (wait > 0) {
       this.timer = setTimeout(() => this.next(), wait);
       return;
@@ -96,8 +101,13 @@ export class Picture {
       opacity: this.shown ? 0 : 1,
       preload: true,
       success: ({ item }) => this.arriving(coming, item),
-      error: () => this.drop(coming),
     });
+  }
+
+  /** Milliseconds from one fetch to the next. */
+  pause(wanted) {
+    if (this.broken === wanted.version) return AGAIN;
+    return this.shown && navigator.connection?.saveData ? SPARING : 0;
   }
 
   arriving(coming, item) {
@@ -117,6 +127,7 @@ export class Picture {
     const before = this.shown;
     this.shown = coming;
     this.coming = null;
+    this.broken = null;
     coming.item.setOpacity(1);
     // The viewer draws in the next frame: taken away after it, the old picture leaves no gap.
     if (before) this.viewer.addOnceHandler("update-viewport", () => this.viewer.world.removeItem(before.item));
@@ -125,19 +136,20 @@ export class Picture {
     this.next();
   }
 
-  /** A tile that is not there any more: its picture has been followed by another one, which is fetched instead. */
+  /**
+   * A tile that did not come: the picture has been followed by another one, or the connection is lost. What is
+   * shown stays; the newest picture is fetched, at once or, where it is the one with the hole, a little later.
+   */
   failed(item) {
-    const coming = this.coming;
-    if (coming && coming.item === item && this.wanted.version !== coming.version) {
-      this.drop(coming);
-      this.viewer.world.removeItem(item);
+    const holed = [this.coming, this.shown].find((picture) => picture?.item === item);
+    if (!holed) return;
+    this.broken = holed.version;
+    if (holed === this.coming) {
+      this.coming = null;
+      // Later, as the viewer is in the middle of this item's tiles.
+      setTimeout(() => this.viewer.world.removeItem(item));
     }
-  }
-
-  drop(coming) {
-    if (this.coming !== coming) return;
-    this.coming = null;
-    if (this.wanted.version !== coming.version) this.next();
+    this.next();
   }
 
   /** The photograph over the left `share` (0..1) of the view; it is fetched when it is first looked at. */
