@@ -104,7 +104,11 @@ class ScriptedWatch:
 
     def _tell(self, state: State | None) -> None:
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(lambda: [queue.put_nowait(state) for queue in self._queues])
+            self._loop.call_soon_threadsafe(self._put, state)
+
+    def _put(self, state: State | None) -> None:
+        for queue in self._queues:
+            queue.put_nowait(state)
 
     def _app(self) -> Starlette:
         routes = [
