@@ -65,23 +65,6 @@ def resume(
     _render_all(runs, load_resumed, _choice(executor, address), Manner(), as_json)
 
 
-def cancel(runs: Runs) -> None:
-    """Stop runs that another process renders; they can be resumed."""
-    from tilefarm.cancel import cancel as cancel_run
-    from tilefarm.errors import TilefarmError
-    from tilefarm.rundir.layout import RunDir
-
-    codes = []
-    for folder in runs:
-        try:
-            typer.echo(cancel_run(RunDir(folder.absolute())))
-        except TilefarmError as error:
-            tell(error)
-            codes.append(error.exit_code)
-    if codes:
-        raise typer.Exit(codes[0])
-
-
 def _choice(executor: ExecutorKind, address: str | None) -> ExecutorChoice:
     if executor is ExecutorKind.local and address is not None:
         fail("--address names a Ray cluster and --executor local uses none; leave one of them out", 2)
