@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tilefarm.commands import files, look, render, steer
+from tilefarm.commands import files, look, render, steer, watch
 from tilefarm.streams import survive_closed_streams
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ for command in (
     steer.cancel,
     steer.pause,
     steer.unpause,
+    watch.watch,
     look.plan,
     look.status,
     look.losses,

@@ -37,6 +37,7 @@ def submit(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin anew; what was there is kept as NAME-HASH.old-1, -2 ...")
     ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it in the browser meanwhile.")] = False,
     as_json: Json = False,
 ) -> None:
     """Render jobs, sweeps and folders of jobs, one after the other. The same again goes on where it was.
@@ -49,7 +50,9 @@ def submit(
     def load(path: Path) -> Group:
         return load_group(path, overrides or (), run_dir)
 
-    _render_all(jobs, load, _choice(executor, address), Manner(attach=True, fresh=fresh), as_json)
+    _render_all(
+        jobs, load, _choice(executor, address), Manner(attach=True, fresh=fresh, watch=watch), as_json
+    )
 
 
 def resume(
