@@ -37,6 +37,7 @@ def submit(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin anew; what was there is kept as NAME-HASH.old-1, -2 ...")
     ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it in the browser meanwhile.")] = False,
     as_json: Json = False,
 ) -> None:
     """Render jobs, sweeps and folders of jobs, one after the other. The same again goes on where it was.
@@ -49,7 +50,9 @@ def submit(
     def load(path: Path) -> Group:
         return load_group(path, overrides or (), run_dir)
 
-    _render_all(jobs, load, _choice(executor, address), Manner(attach=True, fresh=fresh), as_json)
+    _render_all(
+        jobs, load, _choice(executor, address), Manner(attach=True, fresh=fresh, watch=watch), as_json
+    )
 
 
 def resume(
@@ -63,23 +66,6 @@ def resume(
     from tilefarm.submission import Manner
 
     _render_all(runs, load_resumed, _choice(executor, address), Manner(), as_json)
-
-
-def cancel(runs: Runs) -> None:
-    """Stop runs that another process renders; they can be resumed."""
-    from tilefarm.cancel import cancel as cancel_run
-    from tilefarm.errors import TilefarmError
-    from tilefarm.rundir.layout import RunDir
-
-    codes = []
-    for folder in runs:
-        try:
-            typer.echo(cancel_run(RunDir(folder.absolute())))
-        except TilefarmError as error:
-            tell(error)
-            codes.append(error.exit_code)
-    if codes:
-        raise typer.Exit(codes[0])
 
 
 def _choice(executor: ExecutorKind, address: str | None) -> ExecutorChoice:

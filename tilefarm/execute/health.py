@@ -6,6 +6,7 @@ A lost worker is asked whether it is there, and gets no work until a new process
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from tilefarm.errors import IncompleteError
-from tilefarm.events import WorkerChange, WorkerChanged
+from tilefarm.events import WorkerChange, WorkerChanged, WorkerEvent
 from tilefarm.execute.call import in_a_line
 from tilefarm.execute.deadlines import AwakeClock, Deadlines, Effort, Patience
 from tilefarm.execute.process import Pulse
@@ -67,7 +68,7 @@ class Fleet:
         """`pulses` are the actors' first."""
         self.actors = actors
         self.deadlines = Deadlines(len(actors), patience or Patience())
-        self.listener: Callable[[WorkerChanged], None] = lambda event: None
+        self.listener: Callable[[WorkerEvent], None] = lambda event: None
         self.memory_deaths = 0
         """Workers that were ended for want of memory, as far as anyone knows."""
         self.leftovers: dict[Any, Leftover] = {}
@@ -79,7 +80,7 @@ class Fleet:
         self._clock = clock or AwakeClock()
         self.now = self._clock()
 
-    def begin_run(self, listener: Callable[[WorkerChanged], None]) -> None:
+    def begin_run(self, listener: Callable[[WorkerEvent], None]) -> None:
         """Tell this listener from now on. Who was set aside, or had to rest, has another chance."""
         self.listener = listener
         self._share, self.memory_deaths = len(self.actors), 0
@@ -213,7 +214,7 @@ class Fleet:
             and pulse.memory_kills > before.memory_kills
         ):
             self._ran_out_of_memory(worker)
-        self._tell(worker, "back", "")
+        self._tell(worker, "back", "", pulse.process if pulse.node == platform.node() else None)
 
     def _end(self, worker: int, change: WorkerChange, reason: str) -> None:
         self._conditions[worker].condemned = True
@@ -239,8 +240,8 @@ class Fleet:
     def _probe(self, worker: int) -> None:
         self.probes[self.actors[worker].alive.remote()] = worker
 
-    def _tell(self, worker: int, change: WorkerChange, reason: str) -> None:
-        self.listener(WorkerChanged(worker, change, reason, len(self.up())))
+    def _tell(self, worker: int, change: WorkerChange, reason: str, process: int | None = None) -> None:
+        self.listener(WorkerChanged(worker, change, reason, len(self.up()), process))
 
 
 def _is_same(one: Pulse, other: Pulse) -> bool:
