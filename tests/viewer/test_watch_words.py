@@ -26,7 +26,7 @@ def test_what_is_known_is_told(watched: Watched) -> None:
     )
     assert page.locator("#facts").inner_text().split("\n") == [
         *("level", "2 of 3 · 600 × 400", "round", "1 of 3", "iteration", "12 of 30", "doing", "painting"),
-        *("tiles", "2 of 6 done, 2 in work", "so far", "1 h 20 min"),
+        *("tiles", "6, 2 in work", "so far", "1 h 20 min"),
     ]
     assert cells(page, "#levels") == [
         ["1", "300 × 200", "1", "413 → 87.3", "1 min 1 s"],

@@ -70,6 +70,8 @@ export class Overlay {
     const width = Math.max(0, b.x - a.x);
     const [rect, rail, bar, text] = group.children;
     set(rect, { x: a.x, y: a.y, width, height: Math.max(0, b.y - a.y) });
+    // A piece of the exact method has no steps of its own.
+    for (const part of [rail, bar]) part.toggleAttribute("hidden", !iterations);
     const share = iterations ? Math.min(1, (iteration ?? 0) / iterations) : 0;
     set(rail, { x: a.x, y: b.y - BAR, width });
     set(bar, { x: a.x, y: b.y - BAR, width: width * share });

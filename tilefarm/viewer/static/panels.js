@@ -55,6 +55,12 @@ const of = (part, whole) => (part === null || part === undefined ? null : whole 
 
 const current = (state) => state.levels.find(({ level }) => level === state.level);
 
+/** "evaluating 12 of 40" where the work has parts that are counted. */
+function doing(state) {
+  const [done, total] = state.pieces ?? [];
+  return state.doing && total > 1 ? `${state.doing} ${of(done, total)}` : state.doing;
+}
+
 /** One sentence: where the run is. */
 export function summary(state) {
   const parts = [];
@@ -78,8 +84,8 @@ export function progress(state) {
     ["level", level && `${of(level.level, state.levels.length)} · ${size(level.width, level.height)}`],
     ["round", of(state.round, state.rounds)],
     ["iteration", of(state.iteration, state.iterations)],
-    ["doing", state.status === "running" ? state.doing : null],
-    ["tiles", tiles.total ? `${of(tiles.done.length, tiles.total)} done, ${tiles.in_flight.length} in work` : null],
+    ["doing", state.status === "running" ? doing(state) : null],
+    ["tiles", tiles.total > 1 ? `${count(tiles.total)}, ${tiles.in_flight.length} in work` : null],
     ["so far", duration(state.seconds)],
   ]);
 }

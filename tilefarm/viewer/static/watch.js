@@ -18,12 +18,14 @@ const connection = new Connection(show, connected);
 const controls = new Controls((command) => connection.send(command));
 
 let shown = null; // the state that the page shows
+let came = 0; // when it came
 let spoken = ""; // what was last read out
 
 function show(state) {
   shown = state;
+  came = Date.now();
   controls.connected = true;
-  byId("name").textContent !== state.name && (byId("name").textContent = state.name);
+  panels.write(byId("name"), state.name);
   const status = byId("status");
   status.dataset.status = state.status;
   panels.write(status, state.status);
@@ -50,6 +52,7 @@ function look(state) {
   }
   byId("empty").hidden = now !== null;
   if (now) picture.show(now);
+  for (const id of ["content", "content-share"]) byId(id).disabled = state.content === null;
   caption();
 }
 
@@ -65,13 +68,34 @@ function caption() {
   panels.write(byId("caption"), text);
 }
 
+/** With a capital and a full stop: the messages of the run have neither. */
+function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+}
+
 const ENDS = {
   done: (state) => `Done: the picture is ${state.output}`,
-  paused: () => "Paused. Workers are free for other work; nothing is lost.",
-  failed: (state) => state.message ?? "The run failed.",
-  interrupted: (state) => `${state.message ?? "The run was interrupted."} To go on: ${state.resume}`,
+  paused: (state) => (state.message ? sentence(state.message) : "Paused. Nothing is lost: continue whenever you like."),
+  failed: (state) => sentence(state.message ?? "the run failed"),
+  interrupted: (state) => `${sentence(state.message ?? "the run was interrupted")} To go on: ${state.resume}`,
   cancelled: (state) => `Cancelled. What is painted is kept. To go on: ${state.resume}`,
 };
+
+/** Between two states time goes on: a level without news would else look like a page that hangs. */
+function tick() {
+  if (!shown || shown.status !== "running" || connection.lost || document.hidden) return;
+  const since = (Date.now() - came) / 1000;
+  const { seconds, seconds_left: left } = shown;
+  const now = {
+    ...shown,
+    seconds: seconds === null ? null : seconds + since,
+    seconds_left: left === null ? null : Math.max(0, left - since),
+  };
+  panels.write(byId("summary"), panels.summary(now));
+  panels.progress(now);
+}
+
+setInterval(tick, 1000);
 
 function outcome(state) {
   const banner = byId("outcome");
