@@ -40,10 +40,10 @@ class Pauses:
 
     def rest(self) -> None:
         """Return when the work may go on, mostly at once. To be called while nothing is under way."""
-        if not self.asked():
+        if self._run is None or not self.asked():
             return
         begin = time.monotonic()
-        self._listen(Paused())
+        self._listen(Paused(str(self._run.root)))
         while self.asked():
             self._sleep(LOOK_SECONDS)
         seconds = time.monotonic() - begin
