@@ -153,6 +153,7 @@ class _Session:
             if stopped is not None:
                 raise stopped from None
             raise
+        withdraw(self._run)  # asked for too late
         self._write_summary("done")
 
     def clear_up(self) -> None:
