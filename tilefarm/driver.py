@@ -153,6 +153,7 @@ class _Session:
             if stopped is not None:
                 raise stopped from None
             raise
+        withdraw(self._run)  # asked for too late
         self._write_summary("done")
 
     def clear_up(self) -> None:
@@ -204,7 +205,7 @@ class _Session:
         here = self._choice.address is None  # a cluster's machines have their own memory
         most = most_workers(self._job, self._required) if here else sys.maxsize
         executor = self._opener(weights, most)
-        executor.listen(tell)
+        executor.listen(tell, tell.on_work)
         try:
             if started is None:
                 agreed = None if self._crew is None else self._crew.precision(self._job)

@@ -180,7 +180,7 @@ class WorkerChanged:
 
 @dataclass(frozen=True)
 class WorkGiven:
-    """A worker has one piece of work more: it may have to end another one first. Not kept in events.jsonl."""
+    """A worker has one piece of work more: it may have to end another one first."""
 
     worker: int
     kind: Literal["tiles", "piece", "measurement"]
@@ -190,7 +190,7 @@ class WorkGiven:
 
 @dataclass(frozen=True)
 class WorkReturned:
-    """A worker has a piece of work no more. Not kept in events.jsonl."""
+    """A worker has a piece of work no more."""
 
     worker: int
     kind: Literal["tiles", "piece", "measurement"]
@@ -203,6 +203,9 @@ class WorkReturned:
 class Paused:
     """The work rests, as somebody asked; nothing is under way."""
 
+    root: str
+    """The run folder."""
+
 
 @dataclass(frozen=True)
 class Continued:
@@ -212,8 +215,8 @@ class Continued:
     """How long it rested."""
 
 
-WorkerEvent = WorkerChanged | WorkGiven | WorkReturned
-"""What executors tell."""
+WorkEvent = WorkGiven | WorkReturned
+"""What workers have in hand: of the moment alone."""
 Event = (
     RunStarted
     | LevelBegan
@@ -228,8 +231,6 @@ Event = (
     | AnimationWritten
     | Noted
     | WorkerChanged
-    | WorkGiven
-    | WorkReturned
     | Paused
     | Continued
 )

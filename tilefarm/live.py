@@ -28,6 +28,7 @@ from tilefarm.events import (
     StepTaken,
     TileFinished,
     WorkerChanged,
+    WorkEvent,
     WorkGiven,
     WorkReturned,
 )
@@ -133,6 +134,13 @@ class LiveData:
             self._take(event, now)
             self._changed = True
 
+    def take_work(self, event: WorkEvent) -> None:
+        """Take note of what a worker has in hand."""
+        now = time.monotonic()
+        with self._lock:
+            self._take_work(event, now)
+            self._changed = True
+
     def close(self) -> None:
         """Write no more; the file goes."""
         self._stop.set()
@@ -148,8 +156,9 @@ class LiveData:
                 self._file.write(record)
 
     def _take(self, event: Event, now: float) -> None:
-        if isinstance(event, WorkGiven | WorkReturned | WorkerChanged):
-            self._take_workers(event, now)
+        if isinstance(event, WorkerChanged):
+            if event.worker < len(self._workers):
+                self._workers[event.worker].changed(event)
         elif isinstance(event, StepsProgress):
             self._steps[event.tile] = event.iteration
         elif isinstance(event, TileFinished):
@@ -170,7 +179,7 @@ class LiveData:
             self._rested += event.seconds
             self._paused_at = None
 
-    def _take_workers(self, event: WorkGiven | WorkReturned | WorkerChanged, now: float) -> None:
+    def _take_work(self, event: WorkEvent, now: float) -> None:
         if event.worker >= len(self._workers):
             return
         worker = self._workers[event.worker]
@@ -178,12 +187,10 @@ class LiveData:
             worker.given(event, now)
             if event.kind == "tiles":
                 self._doing, self._pieces = "painting", None
-        elif isinstance(event, WorkReturned):
-            worker.returned(event, now)
-            for number in event.numbers:
-                self._steps.pop(number, None)
         else:
-            worker.changed(event)
+            worker.returned(event, now)
+            for number in event.numbers if event.kind == "tiles" else ():
+                self._steps.pop(number, None)
 
     def _record(self, now: float) -> dict[str, Any]:
         model, level = self._model, self._model.level

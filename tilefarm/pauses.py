@@ -6,7 +6,6 @@ A file in the run folder asks; the driver looks for it between two pieces of wor
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from tilefarm.events import Continued, Listener, Paused
 from tilefarm.files import sync_folder
@@ -18,16 +17,10 @@ LOOK_SECONDS = 0.2
 class Pauses:
     """A driver's side of `tilefarm pause`."""
 
-    def __init__(
-        self,
-        run: RunDir | None = None,
-        listen: Listener = lambda event: None,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, run: RunDir | None = None, listen: Listener = lambda event: None) -> None:
         """Without a run nobody can ask."""
         self._run = run
         self._listen = listen
-        self._sleep = sleep
         self._rested = 0.0
 
     def worked(self) -> float:
@@ -40,12 +33,12 @@ class Pauses:
 
     def rest(self) -> None:
         """Return when the work may go on, mostly at once. To be called while nothing is under way."""
-        if not self.asked():
+        if self._run is None or not self.asked():
             return
         begin = time.monotonic()
-        self._listen(Paused())
+        self._listen(Paused(str(self._run.root)))
         while self.asked():
-            self._sleep(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)
         seconds = time.monotonic() - begin
         self._rested += seconds
         self._listen(Continued(seconds))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tilefarm.events import Event, Listener, RunStarted, WorkerChanged, WorkGiven, WorkReturned
+from tilefarm.events import Event, Listener, RunStarted, WorkerChanged, WorkEvent
 from tilefarm.execute.protocol import WorkerInfo
 from tilefarm.live import LiveData
 from tilefarm.prepare import Prepared
@@ -26,14 +26,16 @@ class Telling:
         self._live = LiveData(run, seconds_so_far(run))
 
     def __call__(self, event: Event) -> None:
-        """Hand an event on; what workers have in hand is for the live data alone."""
+        """Hand an event on."""
         self._live(event)
-        if isinstance(event, WorkGiven | WorkReturned):
-            return
         self._log.write(event)
         if isinstance(event, WorkerChanged) and event.change in ("lost", "hung"):
             self.worker_losses += 1
         self._listen(event)
+
+    def on_work(self, event: WorkEvent) -> None:
+        """What workers have in hand is for the live data alone."""
+        self._live.take_work(event)
 
     def announce(
         self, prepared: Prepared, started: Started, workers: Sequence[WorkerInfo], resumed: bool

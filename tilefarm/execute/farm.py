@@ -16,7 +16,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 import tilefarm
 from tilefarm.errors import ClusterError
-from tilefarm.events import WorkerEvent
+from tilefarm.events import WorkerChanged, WorkEvent
 from tilefarm.execute.actor import Actor
 from tilefarm.execute.answers import answers_of_all
 from tilefarm.execute.call import Call, Task, WorkFailedError, given, name_of, returned
@@ -57,6 +57,7 @@ class RayExecutor:
         `patience` says how long a worker may be silent before it counts as hung.
         """
         self._weights = ray.put(weights)
+        self._on_work: Callable[[WorkEvent], None] = lambda event: None
         options: dict[str, Any] = {
             "num_cpus": layout.threads,
             "num_gpus": layout.gpus,
@@ -82,9 +83,14 @@ class RayExecutor:
         """The workers, as they were when the farm started."""
         return self._info
 
-    def listen(self, listener: Callable[[WorkerEvent], None]) -> None:
+    def listen(
+        self,
+        listener: Callable[[WorkerChanged], None],
+        on_work: Callable[[WorkEvent], None] = lambda event: None,
+    ) -> None:
         """From now on tell this listener what becomes of workers."""
         self._fleet.begin_run(listener)
+        self._on_work = on_work
 
     def solve(
         self,
@@ -142,14 +148,14 @@ class RayExecutor:
 
         def on_returned(worker: int, task: Task, done: bool) -> None:
             work = to_call(task).effort.work if done else 0
-            self._fleet.listener(returned(worker, task, work))
+            self._on_work(returned(worker, task, work))
 
         return Errand(
             start,
             name_of,
             effort=lambda task: to_call(task).effort,
             give_up=lambda task, message, error: WorkFailedError(message, to_call(task), error),
-            on_given=lambda worker, task: self._fleet.listener(given(worker, task)),
+            on_given=lambda worker, task: self._on_work(given(worker, task)),
             on_returned=on_returned,
         )
 

@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from tilefarm.errors import IncompleteError
-from tilefarm.events import WorkerChange, WorkerChanged, WorkerEvent
+from tilefarm.events import WorkerChange, WorkerChanged
 from tilefarm.execute.call import in_a_line
 from tilefarm.execute.deadlines import AwakeClock, Deadlines, Effort, Patience
 from tilefarm.execute.process import Pulse
@@ -68,7 +68,7 @@ class Fleet:
         """`pulses` are the actors' first."""
         self.actors = actors
         self.deadlines = Deadlines(len(actors), patience or Patience())
-        self.listener: Callable[[WorkerEvent], None] = lambda event: None
+        self.listener: Callable[[WorkerChanged], None] = lambda event: None
         self.memory_deaths = 0
         """Workers that were ended for want of memory, as far as anyone knows."""
         self.leftovers: dict[Any, Leftover] = {}
@@ -80,7 +80,7 @@ class Fleet:
         self._clock = clock or AwakeClock()
         self.now = self._clock()
 
-    def begin_run(self, listener: Callable[[WorkerEvent], None]) -> None:
+    def begin_run(self, listener: Callable[[WorkerChanged], None]) -> None:
         """Tell this listener from now on. Who was set aside, or had to rest, has another chance."""
         self.listener = listener
         self._share, self.memory_deaths = len(self.actors), 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tilefarm.errors import DeviceError, ResourceError, StoppedError, TilefarmError
-from tilefarm.events import WorkerEvent
+from tilefarm.events import WorkerChanged, WorkEvent
 from tilefarm.execute.call import Call, WorkFailedError, given, in_a_line, name_of, returned
 from tilefarm.execute.protocol import MAX_ATTEMPTS, Batch, BatchDone, Keep, Progress, Worker, WorkerInfo
 from tilefarm.execute.sound import Judged
@@ -31,16 +31,20 @@ class LocalExecutor:
     def __init__(self, worker: Worker) -> None:
         self._worker = Judged(worker)
         self._info = (worker.info(),)
-        self._listener: Callable[[WorkerEvent], None] = lambda event: None
+        self._on_work: Callable[[WorkEvent], None] = lambda event: None
 
     @property
     def workers(self) -> tuple[WorkerInfo, ...]:
         """The one worker."""
         return self._info
 
-    def listen(self, listener: Callable[[WorkerEvent], None]) -> None:
-        """Told is what the one worker is at; where it ends, this process ends."""
-        self._listener = listener
+    def listen(
+        self,
+        listener: Callable[[WorkerChanged], None],
+        on_work: Callable[[WorkEvent], None] = lambda event: None,
+    ) -> None:
+        """Told is what the one worker has in hand; where it ends, this process ends."""
+        self._on_work = on_work
 
     def solve(
         self,
@@ -82,13 +86,13 @@ class LocalExecutor:
         """Nothing to free."""
 
     def _attempt(self, call: Call) -> tuple[Any, int]:
-        self._listener(given(0, call.task))
+        self._on_work(given(0, call.task))
         done = 0
         try:
             result = _attempt(self._worker, call)
             done = call.effort.work
         finally:
-            self._listener(returned(0, call.task, done))
+            self._on_work(returned(0, call.task, done))
         return result
 
 

@@ -164,7 +164,7 @@ def _line(event: Event) -> str | None:
     if isinstance(event, WorkerChanged):
         return worker_line(event)
     if isinstance(event, Paused):
-        return "  paused; go on with: tilefarm unpause RUN"
+        return f"  paused; go on with: tilefarm unpause {event.root}"
     if isinstance(event, Continued):
         return f"  going on after a pause of {duration(event.seconds)}"
     return None

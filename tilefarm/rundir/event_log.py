@@ -16,8 +16,6 @@ from typing import Any
 PROGRESS_SECONDS = 10.0
 """Records of mere progress are at least this far apart, so that a night's log stays small."""
 _PROGRESS = {"StepsProgress", "PiecesProgress"}
-_PASSING = {"WorkGiven", "WorkReturned"}
-"""Of the moment alone: `live.json` has them."""
 
 
 class EventLog:
@@ -30,11 +28,8 @@ class EventLog:
         self._last: dict[str, float] = {}
 
     def write(self, event: Any) -> None:
-        """Append a frozen dataclass; records of mere progress that follow too soon are left out, and those
-        about what workers have in hand."""
+        """Append a frozen dataclass; records of mere progress that follow too soon are left out."""
         kind = type(event).__name__
-        if kind in _PASSING:
-            return
         if kind in _PROGRESS:
             now = time.monotonic()
             if kind in self._last and now - self._last[kind] < PROGRESS_SECONDS:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -113,7 +114,7 @@ def serve_child() -> None:
     """The companion's life: show the runs that stdin names, one a line, until it ends."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    from tilefarm.viewer.server import PageServer
+    from tilefarm.viewer.server import LOOK_SECONDS, PageServer
     from tilefarm.viewer.watched import Watched
 
     _give_way()
@@ -126,10 +127,13 @@ def serve_child() -> None:
     def obey() -> None:
         for line in sys.stdin:
             watched.follow(RunDir(Path(line.rstrip("\n"))))
-        server.should_exit = True
-        timer = threading.Timer(_END_SECONDS / 2, os._exit, [0])  # whatever a viewer's request is at
+        timer = threading.Timer(_END_SECONDS - 0.5, os._exit, [0])  # whatever a viewer's request is at
         timer.daemon = True
         timer.start()
+        if watched.viewers:
+            watched.refresh()
+            time.sleep(1.2 * LOOK_SECONDS)  # they are told how the run has ended
+        server.should_exit = True
 
     threading.Thread(target=obey, daemon=True).start()
     print(server.address, flush=True)

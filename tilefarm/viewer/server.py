@@ -120,16 +120,20 @@ def static_files(folder: Path) -> dict[str, Path]:
 async def _events(watched: Watched, stopping: Callable[[], bool]) -> AsyncIterator[str]:
     """Server-sent events: the state now, and again whenever it has changed."""
     known, quiet = -1, 0.0
-    while not stopping():
-        number, text = await run_in_threadpool(watched.state)
-        if number != known:
-            known, quiet = number, 0.0
-            yield f"event: state\ndata: {text}\n\n"
-        elif quiet >= ALIVE_SECONDS:
-            quiet = 0.0
-            yield ": here\n\n"
-        await asyncio.sleep(LOOK_SECONDS)
-        quiet += LOOK_SECONDS
+    watched.viewers += 1
+    try:
+        while not stopping():
+            number, text = await run_in_threadpool(watched.state)
+            if number != known:
+                known, quiet = number, 0.0
+                yield f"event: state\ndata: {text}\n\n"
+            elif quiet >= ALIVE_SECONDS:
+                quiet = 0.0
+                yield ": here\n\n"
+            await asyncio.sleep(LOOK_SECONDS)
+            quiet += LOOK_SECONDS
+    finally:
+        watched.viewers -= 1
 
 
 def _file(files: dict[str, Path], name: str) -> Response:

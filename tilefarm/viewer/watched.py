@@ -26,6 +26,8 @@ class Watched:
     """Thread-safe; each call takes its turn."""
 
     def __init__(self, run: RunDir, clock: Callable[[], float] = time.monotonic) -> None:
+        self.viewers = 0
+        """Open streams of events."""
         self._clock = clock
         self._lock = Lock()
         self._runs = 0
@@ -67,9 +69,13 @@ class Watched:
             said = act(self._reader.run)
         except TilefarmError as error:
             return False, str(error)
+        self.refresh()
+        return True, said
+
+    def refresh(self) -> None:
+        """Look anew at the next question, however soon that is."""
         with self._lock:
             self._due = 0.0
-        return True, said
 
     def _follow(self, run: RunDir) -> None:
         self._runs += 1
