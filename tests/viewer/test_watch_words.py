@@ -35,7 +35,7 @@ def test_what_is_known_is_told(watched: Watched) -> None:
     ]
     expect(page.locator("#levels [aria-current]")).to_contain_text("600 × 400")
     assert cells(page, "#workers") == [
-        ["1", "cpu", "working", "0.612", "2.3 GiB"],
+        ["1", "cpu", "working", "0.61", "2.3 GiB"],
         ["2", "cpu", "lost", "–", "–"],
     ]
     expect(page.locator("#machine")).to_have_text("driver 384 MiB · 50 GiB of disk free")
@@ -312,6 +312,7 @@ FORMS: dict[str, dict[float, str]] = {
               53_687_091_200: "50 GiB"},
     "number": {0: "0", 0.00001234: "1.2e-5", 0.0123: "0.0123", 1.516: "1.52", 87.53: "87.5", 412.5: "413",
                4210: "4,210", 123_456_789: "1.2e+8"},
+    "rate": {0.002: "0.002", 0.612: "0.61", 1.5: "1.5", 123.4: "120"},
     "percent": {0: "0 %", 0.999: "99 %", 1: "100 %"},
 }  # fmt: skip
 

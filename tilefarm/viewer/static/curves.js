@@ -1,5 +1,8 @@
 // The arithmetic of the loss curves: points in a row over all levels, a logarithmic axis. Pure functions.
 
+const OUTLIERS = 0.03;
+const DECADES = 1e4;
+
 export const TERMS = [
   { key: "total", name: "total" },
   { key: "style", name: "style" },
@@ -33,19 +36,16 @@ export function drawn(points) {
   return TERMS.filter(({ key }) => points.some((point) => point[key] > 0));
 }
 
-/** Lower and upper end of the axis: the values' own range, a little widened. Null where nothing is positive. */
+/**
+ * Lower and upper end of the axis, a little wider than the values. Null where nothing is positive. A few values far
+ * below all others do not count: painting starts from the photograph, and its first content losses are next to nothing.
+ */
 export function range(points, terms) {
-  let low = Infinity;
-  let high = 0;
-  for (const point of points) {
-    for (const { key } of terms) {
-      if (point[key] > 0) {
-        low = Math.min(low, point[key]);
-        high = Math.max(high, point[key]);
-      }
-    }
-  }
-  if (!high) return null;
+  const values = terms.flatMap(({ key }) => points.map((point) => point[key])).filter((value) => value > 0);
+  if (!values.length) return null;
+  values.sort((one, other) => one - other);
+  const high = values[values.length - 1];
+  const low = Math.max(values[Math.floor(values.length * OUTLIERS)], high / DECADES);
   const room = Math.max(1.1, (high / low) ** 0.06);
   return { low: low / room, high: high * room };
 }
@@ -68,7 +68,7 @@ export function ticks({ low, high }) {
   return [];
 }
 
-/** Where a value stands between the ends: 0 at `low`, 1 at `high`. */
+/** Where a value stands between the ends: 0 at `low` and below, 1 at `high`. */
 export function height(value, { low, high }) {
-  return Math.log(value / low) / Math.log(high / low);
+  return Math.max(0, Math.log(value / low) / Math.log(high / low));
 }

@@ -45,6 +45,11 @@ export function number(value) {
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
+/** A speed with two significant digits: "0.002", "1.5", "120". */
+export function rate(value) {
+  return known(value) ? Number(value.toPrecision(2)).toLocaleString("en", { maximumFractionDigits: 6 }) : NOTHING;
+}
+
 /** A count: "12,400". */
 export function count(value) {
   return known(value) ? value.toLocaleString("en") : NOTHING;

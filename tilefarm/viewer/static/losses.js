@@ -56,6 +56,7 @@ export class Losses {
   draw() {
     this.terms = drawn(this.points);
     this.range = range(this.points, this.terms);
+    this.chart.dataset.empty = this.range === null; // takes its height only where there is something to see
     this.width = this.chart.clientWidth;
     this.high = this.chart.clientHeight;
     if (!this.range || !this.width) return;

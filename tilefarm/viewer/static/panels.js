@@ -1,6 +1,6 @@
 // The words and tables beside the picture: a state in, text out.
 
-import { NOTHING, bytes, clock, count, duration, number, percent, size } from "./format.js";
+import { NOTHING, bytes, clock, count, duration, number, percent, rate, size } from "./format.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -107,7 +107,7 @@ export function workers(state) {
     worker.worker,
     worker.device,
     worker.state,
-    number(worker.megapixels_per_second),
+    rate(worker.megapixels_per_second),
     bytes(worker.rss_bytes),
   ]);
   const heads = ["worker", "device", "state", "MP/s", "memory"];
