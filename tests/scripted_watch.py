@@ -62,7 +62,8 @@ class ScriptedWatch:
         self.content = content
         self.posts: list[str] = []
         self.answer: tuple[int, str] = (200, "Asked for.")
-        self.held_versions: set[str] = set()
+        self.held: set[str] = set()
+        """Tiles that wait, by how their address begins: "v2/" or "v2/11/"."""
         self.port = 0
         self._queues: list[asyncio.Queue[State | None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -82,7 +83,9 @@ class ScriptedWatch:
         """Listens, after a stop at the same port."""
         listening = socket.create_server(("127.0.0.1", self.port))
         self.port = listening.getsockname()[1]
-        config = uvicorn.Config(self._app(), log_level="critical", lifespan="off", ws="none")
+        config = uvicorn.Config(
+            self._app(), log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=2
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, args=(self._server, listening), daemon=True)
         self._thread.start()
@@ -91,6 +94,7 @@ class ScriptedWatch:
         assert self._server is not None
         assert self._thread is not None
         self._server.should_exit = True
+        self.held.clear()
         self._tell(None)
         self._thread.join()
 
@@ -152,7 +156,8 @@ class ScriptedWatch:
 
     async def _picture(self, request: Request) -> Response:
         version = request.path_params["version"]
-        while version in self.held_versions:
+        address = f"{version}/{request.path_params['level']}/"
+        while any(address.startswith(begin) for begin in self.held):
             await asyncio.sleep(0.01)
         return self._tile(self.pictures.get(version), request)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -43,6 +44,12 @@ def record_colours(page: Page) -> None:
             look();
         }}"""
     )
+
+
+def wait_for_frames(page: Page, count: int = 10) -> None:
+    """Until so many more frames are drawn than were recorded."""
+    seen = page.evaluate("() => window.seen.length")
+    page.wait_for_function(f"() => window.seen.length > {seen + count}")
 
 
 def flight_box(page: Page, worker: int) -> tuple[float, ...]:
@@ -105,13 +112,13 @@ def test_a_picture_stays_until_all_that_is_in_view_of_the_next_is_there(
 ) -> None:
     page = watched.page
     wait_for_colour(page, "red")
-    watch.held_versions.add("v2")
-    with page.expect_request(re.compile("/picture/v2/")):
-        watch.publish(picture={"version": "v2", "width": 1200, "height": 800})
+    watch.held.add("v2/11/")
     record_colours(page)
-    page.wait_for_function("() => window.seen.length > 10")
-    assert set(page.evaluate("window.seen")) == {"red"}
-    watch.held_versions.clear()
+    with page.expect_response(re.compile("/picture/v2/8/")):
+        watch.publish(picture={"version": "v2", "width": 1200, "height": 800})
+    wait_for_frames(page)
+    assert set(page.evaluate("() => window.seen")) == {"red"}, "coarse tiles alone are not shown"
+    watch.held.clear()
     wait_for_colour(page, "blue")
 
 
@@ -121,12 +128,12 @@ def test_a_picture_that_is_gone_before_it_was_fetched_is_left_out(
     page = watched.page
     wait_for_colour(page, "red")
     record_colours(page)
-    watch.held_versions.add("gone")
+    watch.held.add("gone/")
     with page.expect_request(re.compile("/picture/gone/")):
         watch.publish(picture={"version": "gone", "width": 1200, "height": 800})
     watch.publish(picture={"version": "v2", "width": 1200, "height": 800})
     expect(page.locator("#caption")).to_contain_text("1200")
-    watch.held_versions.clear()
+    watch.held.clear()
     page.wait_for_selector("[data-version=v2]")
     wait_for_colour(page, "blue")
     assert set(page.evaluate("window.seen")) == {"red", "blue"}
@@ -150,8 +157,10 @@ def test_a_page_that_nobody_sees_fetches_no_pictures(watched: Watched, watch: Sc
     page.evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
     watch.publish(picture={"version": "v2", "width": 1200, "height": 800}, share=0.5)
     expect(page.locator("#percent")).to_have_text("50 %")
+    record_colours(page)
+    wait_for_frames(page)
     assert not any("/picture/v2/" in address for address in watched.requests)
-    page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    page.evaluate("() => { delete document.hidden; document.dispatchEvent(new Event('visibilitychange')); }")
     page.wait_for_selector("[data-version=v2]")
 
 
@@ -186,6 +195,19 @@ def test_tiles_lie_where_the_picture_has_them(watched: Watched, watch: ScriptedW
     assert page.locator("#overlay .done").get_attribute("d").count("M") == 2  # type: ignore[union-attr]
     assert [bar.get_attribute("data-share") for bar in page.locator("#overlay .bar").all()] == ["0.4", "0.1"]
     expect(page.locator(".flight text")).to_have_text(["worker 1 · 12/30", "worker 2 · 3/30"])
+
+
+def test_names_of_workers_do_not_lie_on_each_other(watched: Watched, watch: ScriptedWatch) -> None:
+    flights = [
+        {"box": [0, 0, right, 1], "worker": worker, "iteration": None, "iterations": None}
+        for worker, right in ((1, 0.4), (2, 0.5), (3, 0.6))
+    ]
+    watch.publish(tiles={"done": [], "in_flight": flights, "total": 6})
+    names = watched.page.locator(".flight text")
+    expect(names).to_have_text(["worker 1", "worker 2", "worker 3"])
+    heights = sorted(float(name.get_attribute("y") or "nan") for name in names.all())
+    assert min(after - before for before, after in pairwise(heights)) >= 12
+    expect(watched.page.locator(".flight .rail[hidden]")).to_have_count(3)
 
 
 def test_tiles_are_switched_off_and_on_and_follow_the_run(watched: Watched, watch: ScriptedWatch) -> None:
@@ -241,6 +263,9 @@ def test_the_photograph_is_fetched_when_looked_at_and_ends_at_the_line(watched: 
     expect(page.locator("#content-share")).to_have_attribute("aria-valuetext", "the left 50 %")
     page.click("#zoom-in")
     page.click("#zoom-in")
+    page.focus("#viewer .openseadragon-canvas")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
     wait_for_rest(page)
     wait_for_colour(page, "green", across=0.48)
     wait_for_colour(page, "red", across=0.52)

@@ -2,6 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const BAR = 4;
+const LINE = 16;
 
 function element(name, attributes, parent) {
   const made = document.createElementNS(SVG, name);
@@ -53,6 +54,7 @@ export class Overlay {
   draw() {
     if (!this.visible) return;
     this.done.setAttribute("d", this.tiles.done.map((box) => this.outline(box)).join(""));
+    this.labels = [];
     this.tiles.in_flight.forEach((flight, index) => this.put(this.flights.children[index], flight));
   }
 
@@ -76,9 +78,18 @@ export class Overlay {
     set(rail, { x: a.x, y: b.y - BAR, width });
     set(bar, { x: a.x, y: b.y - BAR, width: width * share });
     bar.dataset.share = share;
-    set(text, { x: a.x + 6, y: b.y - BAR - 6 });
+    const long = 7 * text.textContent.length + 8;
+    set(text, this.free(a.x + 6, b.y - BAR - 6, long));
     // A name wider than its tile would be read as its neighbour's.
-    text.toggleAttribute("hidden", width < 7 * text.textContent.length + 8);
+    text.toggleAttribute("hidden", width < long);
+  }
+
+  /** A place for a label: as low as there is room, as tiles overlap and their corners may be the same. */
+  free(x, y, long) {
+    const taken = (label) => Math.abs(label.x - x) < long && Math.abs(label.y - y) < LINE;
+    while (this.labels.some(taken)) y -= LINE;
+    this.labels.push({ x, y });
+    return { x, y };
   }
 }
 
