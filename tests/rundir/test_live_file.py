@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -80,6 +81,15 @@ file.write({"text": "long" * 1000})
 def test_a_full_disk_leaves_the_record_before(run: RunDir) -> None:
     subprocess.run([sys.executable, "-c", PROGRAM, str(run.root)], check=True)
     assert json.loads(run.live.read_bytes()) == {"text": "short"}
+
+
+def test_the_umask_decides_who_reads_it(run: RunDir) -> None:
+    before = os.umask(0o077)
+    try:
+        LiveFile(run).write({"text": "mine"})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(run.live.stat().st_mode) == 0o600
 
 
 def test_a_folder_that_cannot_be_written_is_left_alone(run: RunDir, tmp_path: Path) -> None:
