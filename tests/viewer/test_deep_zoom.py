@@ -25,7 +25,8 @@ def waves(size: Size) -> NDArray[np.float32]:
     """A smooth picture, (height, width, 3), that JPEG hardly changes and that has no symmetry."""
     y, x = np.mgrid[0 : size.height, 0 : size.width]
     parts = [np.sin(x / 97 + 0.3), np.cos(y / 71 + x / 300), np.sin((x + 2 * y) / 133)]
-    return (np.stack(parts, axis=-1) / 2 + 0.5).astype(np.float32)
+    mixed: NDArray[np.float32] = (np.stack(parts, axis=-1) / 2 + 0.5).astype(np.float32)
+    return mixed
 
 
 def pyramid(pixels: NDArray[np.float32]) -> Pyramid:
@@ -33,7 +34,7 @@ def pyramid(pixels: NDArray[np.float32]) -> Pyramid:
 
     def read(box: Box) -> NDArray[np.float32]:
         assert Box.of(Size(width, height)).right >= box.right
-        return pixels[box.top : box.bottom, box.left : box.right].copy()
+        return np.array(pixels[box.top : box.bottom, box.left : box.right])
 
     return Pyramid(Size(width, height), read)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def immediate(monkeypatch: pytest.MonkeyPatch) -> None:
     class Immediate(live.LiveData):
         def __call__(self, event: Event) -> None:
             super().__call__(event)
-            self._file.write(self._record(live.time.monotonic()))
+            self._file.write(self._record(time.monotonic()))
 
     monkeypatch.setattr("tilefarm.telling.LiveData", Immediate)
 
