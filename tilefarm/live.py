@@ -149,11 +149,15 @@ class LiveData:
 
     def _run(self) -> None:
         while not self._stop.wait(WRITE_SECONDS):
-            if self._changed:
-                with self._lock:
-                    self._changed = False
-                    record = self._record(time.monotonic())
-                self._file.write(record)
+            self._write()
+
+    def _write(self) -> None:
+        """If there is news."""
+        if self._changed:
+            with self._lock:
+                self._changed = False
+                record = self._record(time.monotonic())
+            self._file.write(record)
 
     def _take(self, event: Event, now: float) -> None:
         if isinstance(event, WorkerChanged):

@@ -166,6 +166,7 @@ def _listener(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((ADDRESS, port))
+        listener.listen()  # who asks before the loop runs is answered when it does
     except OSError as error:
         listener.close()
         raise JobError(

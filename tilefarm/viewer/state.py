@@ -7,6 +7,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from tilefarm.errors import TilefarmError
@@ -112,7 +113,9 @@ class StateReader:
         """First loss, last loss and seconds: of finished rounds, else of the steps so far."""
         rounds = [state.rounds[key] for key in sorted(state.rounds) if key[0] == index]
         if not rounds:
-            return *self.history.curves.ends(index), None
+            first, last = self.history.curves.ends(index)
+            tiles = state.tiles_done(index, 0).values()
+            return fmean(tile.loss_first for tile in tiles) if tiles else first, last, None
         begun = state.levels.get(index)
         seconds = sum(line.seconds for line in rounds) + (begun.seconds if begun else 0.0)
         return rounds[0].loss_first, rounds[-1].loss_last, round(seconds, 3)
