@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tests.moments import gram_sums
-from tilefarm.events import WorkerChanged
+from tilefarm.events import WorkerChanged, WorkEvent
 from tilefarm.execute.protocol import Batch, BatchDone, WorkerInfo
 from tilefarm.solve.contract import Losses
 from tilefarm.solve.tasks import Measurement, TileSolution
@@ -20,7 +20,11 @@ class EchoExecutor:
 
     workers = (WorkerInfo("cpu", "test", None, 1, "float32", os.getpid(), "here", "1", 2**33, 2**34),)
 
-    def listen(self, listener: Callable[[WorkerChanged], None]) -> None:
+    def listen(
+        self,
+        listener: Callable[[WorkerChanged], None],
+        on_work: Callable[[WorkEvent], None] = lambda event: None,
+    ) -> None:
         """Nothing becomes of its worker."""
 
     def solve(

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.standins import Mixer, opener
 from tilefarm.driver import render, run_folder
 from tilefarm.errors import TileFailedError, TilefarmError
-from tilefarm.events import Event, RunStarted, WorkerChange, WorkerChanged
+from tilefarm.events import Event, RunStarted, WorkerChange, WorkerChanged, WorkEvent
 from tilefarm.execute.call import Call
 from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.open import ExecutorChoice
@@ -182,7 +182,11 @@ class Losing(LocalExecutor):
         super().__init__(worker)
         self._changes = changes
 
-    def listen(self, listener: Callable[[WorkerChanged], None]) -> None:
+    def listen(
+        self,
+        listener: Callable[[WorkerChanged], None],
+        on_work: Callable[[WorkEvent], None] = lambda event: None,
+    ) -> None:
         for change in self._changes:
             listener(WorkerChanged(1, change, "because", 1))
 

@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from tests.faulty import JOBS, drive, shortened, write_job
-from tilefarm import driver, follow, submission
+from tilefarm import driver, follow, submission, telling
 from tilefarm.batch import Entry, Group
 from tilefarm.commands.common import told
 from tilefarm.errors import RunBusyError, StoppedError, TilefarmError
@@ -239,7 +239,7 @@ def test_a_full_disk_has_its_exit_code_in_the_outcome_too(
     kind = next(iter(JOBS))
     path = write_job(tmp_path, kind)
     with shortened(), monkeypatch.context() as patch:
-        patch.setattr(driver, "EventLog", Full)
+        patch.setattr(telling, "EventLog", Full)
         with pytest.raises(TilefarmError, match=r"the disk became full while .*events\.jsonl") as end:
             drive(path, kind)
     (found,) = (tmp_path / "runs").glob("*/run.json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tilefarm.commands import deliver, files, look, render
+from tilefarm.commands import deliver, files, look, render, steer, watch
 from tilefarm.streams import survive_closed_streams
 
 app = typer.Typer(
@@ -16,7 +16,10 @@ app = typer.Typer(
 for command in (
     render.submit,
     render.resume,
-    render.cancel,
+    steer.cancel,
+    steer.pause,
+    steer.unpause,
+    watch.watch,
     look.plan,
     look.status,
     look.losses,

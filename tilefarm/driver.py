@@ -15,7 +15,7 @@ from tilefarm import faults
 from tilefarm.crew import Crew
 from tilefarm.delivery import is_done
 from tilefarm.errors import JobError, ResourceError, TilefarmError
-from tilefarm.events import Event, Listener, Noted, RunStarted, WorkerChanged
+from tilefarm.events import Listener, Noted
 from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.process import peak_rss
 from tilefarm.execute.protocol import Executor
@@ -25,14 +25,14 @@ from tilefarm.files import telling_when_full, write_text
 from tilefarm.integrity import is_intact
 from tilefarm.level import LevelRun
 from tilefarm.making.finish import finish
+from tilefarm.pauses import Pauses, withdraw
 from tilefarm.prepare import Prepared, check_disk, estimate, most_workers, prepare
 from tilefarm.rounds import RunTools
-from tilefarm.rundir.event_log import EventLog
 from tilefarm.rundir.find import check_ours
 from tilefarm.rundir.find import load_run as load_run
 from tilefarm.rundir.find import run_folder as run_folder
 from tilefarm.rundir.inputs import write_job
-from tilefarm.rundir.journal import Journal, Started, read_journal
+from tilefarm.rundir.journal import Journal, read_journal
 from tilefarm.rundir.layout import RunDir, RunLock
 from tilefarm.rundir.leftovers import clear_leftovers
 from tilefarm.rundir.mend import mend_journal
@@ -45,6 +45,7 @@ from tilefarm.solve.contract import Weights
 from tilefarm.solve.weights import load_weights
 from tilefarm.spec.files import output_files
 from tilefarm.spec.model import Job
+from tilefarm.telling import Telling
 
 Opener = Callable[[Weights, int], Executor]
 
@@ -115,7 +116,7 @@ class _Session:
         self._opener = opener or self._open
         self._crew = crew
         self._worker_rss: tuple[int, ...] = ()
-        self._worker_losses = worker_losses_so_far(run)
+        self._tell: Telling | None = None
 
     def work(self) -> None:
         """Paint what is missing, export, and leave a true run.json behind however it ends."""
@@ -127,20 +128,15 @@ class _Session:
             with (
                 telling_when_full(),
                 Journal(self._run.journal) as journal,
-                EventLog(self._run.events) as log,
+                Telling(self._run, self._listen) as tell,
             ):
-
-                def listen(event: Event) -> None:
-                    log.write(event)
-                    self._count(event)
-                    self._listen(event)
-
+                self._tell = tell
                 if not self._is_painted():
-                    self._paint(journal, listen)
-                export(self._prepared, self._run, journal, self._state, listen)
+                    self._paint(journal, tell)
+                export(self._prepared, self._run, journal, self._state, tell)
                 exported = True
                 self._run.losses.unlink(missing_ok=True)  # drawn anew, with what this session has added
-                finish(self._job, self._prepared.plan, self._run, listen)
+                finish(self._job, self._prepared.plan, self._run, tell)
         except BaseException as error:
             stopped = stop_behind(error)
             end = stopped or error
@@ -157,11 +153,13 @@ class _Session:
             if stopped is not None:
                 raise stopped from None
             raise
+        withdraw(self._run)  # asked for too late
         self._write_summary("done")
 
     def clear_up(self) -> None:
         """Remove what a driver left that was killed in mid-write, or while it cleared up itself."""
         clear_leftovers(self._run, [path for _, path in output_files(self._job)])
+        withdraw(self._run)
         for level in self._prepared.plan.levels:
             if self._state.rounds_done(level.index) == level.rounds:
                 shutil.rmtree(self._run.optimizer(level.index), ignore_errors=True)
@@ -194,7 +192,7 @@ class _Session:
                 return level.index + 1 if complete else level.index
         return 0
 
-    def _paint(self, journal: Journal, listen: Listener) -> None:
+    def _paint(self, journal: Journal, tell: Telling) -> None:
         weights = self._weights()
         started = self._state.started
         if started is not None and started.weights_sha256 != weights.sha256:
@@ -207,7 +205,7 @@ class _Session:
         here = self._choice.address is None  # a cluster's machines have their own memory
         most = most_workers(self._job, self._required) if here else sys.maxsize
         executor = self._opener(weights, most)
-        executor.listen(listen)
+        executor.listen(tell, tell.on_work)
         try:
             if started is None:
                 agreed = None if self._crew is None else self._crew.precision(self._job)
@@ -216,7 +214,7 @@ class _Session:
                 self._state.apply(started)
             self._prepared = self._prepared.with_core(started.core)
             self._write_plan()
-            self._announce(executor, started, listen)
+            tell.announce(self._prepared, started, executor.workers, resumed=bool(self._state.levels))
             settings = solver_settings(self._job, started)
             tools = RunTools(
                 self._prepared,
@@ -226,8 +224,9 @@ class _Session:
                 executor,
                 settings,
                 started.batch,
-                listen,
+                tell,
                 None if self._crew is None else self._crew.statistics(weights),
+                Pauses(self._run, tell),
             )
             levels = self._prepared.plan.levels
             for level in levels[self._first_level() :]:
@@ -252,33 +251,12 @@ class _Session:
         workers = None if compute.workers == "auto" else compute.workers
         return open_executor(self._choice, weights, compute.device, workers, most)
 
-    def _announce(self, executor: Executor, started: Started, listen: Listener) -> None:
-        workers = tuple(
-            f"{worker.device_name}, {worker.threads} thread{'s' if worker.threads > 1 else ''}"
-            for worker in executor.workers
-        )
-        listen(
-            RunStarted(
-                name=self._run.name,
-                root=str(self._run.root),
-                output=self._prepared.plan.output,
-                work=tuple(level.evaluated_pixels for level in self._prepared.plan.levels),
-                workers=workers,
-                precision=started.precision,
-                resumed=bool(self._state.levels),
-                notes=self._prepared.notes,
-            )
-        )
-
-    def _count(self, event: Event) -> None:
-        if isinstance(event, WorkerChanged) and event.change in ("lost", "hung"):
-            self._worker_losses += 1
-
     def _write_plan(self) -> None:
         write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")
         faults.reached("plan: replaced")
 
     def _write_summary(self, status: str, message: str | None = None, exit_code: int = 0) -> None:
+        losses = worker_losses_so_far(self._run) if self._tell is None else self._tell.worker_losses
         record = summarize(
             self._job,
             self._prepared.plan,
@@ -287,7 +265,7 @@ class _Session:
             peak_rss(),
             self._worker_rss,
             message,
-            self._worker_losses,
+            losses,
         )
         write_summary(self._run, record | {"exit_code": exit_code})
         faults.reached("summary: replaced")

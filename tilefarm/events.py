@@ -174,8 +174,49 @@ class WorkerChanged:
     reason: str
     left: int
     """Workers that get work now."""
+    process: int | None = None
+    """Of one that is back, the id of its new process, where that is on this machine."""
 
 
+@dataclass(frozen=True)
+class WorkGiven:
+    """A worker has one piece of work more: it may have to end another one first."""
+
+    worker: int
+    kind: Literal["tiles", "piece", "measurement"]
+    numbers: tuple[int, ...]
+    """The tiles of a batch, or the piece."""
+
+
+@dataclass(frozen=True)
+class WorkReturned:
+    """A worker has a piece of work no more."""
+
+    worker: int
+    kind: Literal["tiles", "piece", "measurement"]
+    numbers: tuple[int, ...]
+    pixel_steps: int
+    """What was done: pixels times passes over them; 0 where it failed or was taken away."""
+
+
+@dataclass(frozen=True)
+class Paused:
+    """The work rests, as somebody asked; nothing is under way."""
+
+    root: str
+    """The run folder."""
+
+
+@dataclass(frozen=True)
+class Continued:
+    """The work goes on after a pause."""
+
+    seconds: float
+    """How long it rested."""
+
+
+WorkEvent = WorkGiven | WorkReturned
+"""What workers have in hand: of the moment alone."""
 Event = (
     RunStarted
     | LevelBegan
@@ -190,5 +231,7 @@ Event = (
     | AnimationWritten
     | Noted
     | WorkerChanged
+    | Paused
+    | Continued
 )
 Listener = Callable[[Event], None]

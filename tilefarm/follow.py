@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -18,6 +17,7 @@ from tilefarm.rundir.ending import exit_code_of
 from tilefarm.rundir.holder import read_holder
 from tilefarm.rundir.layout import RunDir, is_locked
 from tilefarm.rundir.summary import read_summary
+from tilefarm.rundir.tail import Tail
 
 POLL_SECONDS = 0.3
 _KINDS: dict[str, TypeAdapter[Any]] = {kind.__name__: TypeAdapter(kind) for kind in get_args(Event)}
@@ -79,9 +79,8 @@ class _EventReader:
     """
 
     def __init__(self, path: Path, begin: float) -> None:
-        self._path = path
+        self._tail = Tail(path)
         self._begin = begin
-        self._position = 0
         self._began = False
 
     def since_the_beginning(self) -> Iterator[Event]:
@@ -95,21 +94,11 @@ class _EventReader:
 
     def new(self) -> Iterator[Event]:
         """What was added since the last look."""
-        try:
-            with self._path.open("rb") as file:
-                if file.seek(0, os.SEEK_END) < self._position:  # of a run that began anew
-                    self._position = 0
-                file.seek(self._position)
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        return  # it is being written
-                    self._position += len(line)
-                    event = _decoded(line, self._begin)
-                    self._began = self._began or isinstance(event, RunStarted)
-                    if event is not None and self._began:
-                        yield event
-        except FileNotFoundError:
-            return
+        for line in self._tail.new():
+            event = _decoded(line, self._begin)
+            self._began = self._began or isinstance(event, RunStarted)
+            if event is not None and self._began:
+                yield event
 
 
 def _decoded(line: bytes, begin: float) -> Event | None:

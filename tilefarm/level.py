@@ -53,6 +53,7 @@ class LevelRun:
     def render(self) -> None:
         """Bring the level to its end: all rounds blended and on record, the preview made."""
         level, state = self._level, self._tools.state
+        self._tools.pauses.rest()
         self._tools.listen(
             LevelBegan(
                 level=level.index,

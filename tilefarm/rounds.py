@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import time
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 import numpy as np
@@ -27,6 +28,7 @@ from tilefarm.files import reserve
 from tilefarm.geometry import Box
 from tilefarm.image.regions import RawRegions
 from tilefarm.image.window import open_raw, raw_bytes, read_window
+from tilefarm.pauses import Pauses
 from tilefarm.plan.build import LevelPlan
 from tilefarm.plan.halo import receptive_field
 from tilefarm.plan.layers import deepest_of
@@ -56,6 +58,7 @@ class RunTools:
     listen: Listener
     statistics: StatisticsCache | None = None
     """Of style pictures, where several runs share them."""
+    pauses: Pauses = field(default_factory=Pauses)
 
 
 def level_regions(tools: RunTools, level: LevelPlan) -> RawRegions | None:
@@ -80,16 +83,13 @@ class Round:
 
     def render(self) -> None:
         """Solve the tiles that are not on record yet, blend all, and put the round on record."""
-        begin = time.monotonic()
         tools, level = self._tools, self._level
-        missing = self._missing_batches()
+        begin = tools.pauses.worked()
+        missing = deque(self._missing_batches())
         if missing:
             if self._number == 0:
                 self._snapshots.of_canvas(0)
-            batches = (self._batch(number) for number in missing)
-            done = tools.executor.solve(tools.settings, self._round_targets(), batches, self._on_progress)
-            for batch in done:
-                self._keep(batch)
+            self._solve(missing)
         canvas = tools.run.canvas(level.index)
         reserve(canvas, raw_bytes(level.size))  # where a resumed run found it cut off
         crc = blend(self._store, level.grid, canvas)
@@ -105,12 +105,27 @@ class Round:
             canvas_crc=crc,
             loss_first=fmean(tile.loss_first for tile in tiles),
             loss_last=fmean(tile.loss_last for tile in tiles),
-            seconds=time.monotonic() - begin,
+            seconds=tools.pauses.worked() - begin,
             moments_crc=moments_crc,
         )
         tools.journal.append(line)
         tools.state.apply(line)
         tools.listen(RoundFinished(level.index, self._number, line.loss_first, line.loss_last, line.seconds))
+
+    def _solve(self, missing: deque[int]) -> None:
+        """Solve and keep these batches. For a pause those that are out come back first."""
+        tools = self._tools
+        tools.pauses.rest()
+        targets = self._round_targets()
+
+        def handed_out() -> Iterator[Batch]:
+            while missing and not tools.pauses.asked():
+                yield self._batch(missing.popleft())
+
+        while missing:
+            tools.pauses.rest()
+            for batch in tools.executor.solve(tools.settings, targets, handed_out(), self._on_progress):
+                self._keep(batch)
 
     def _missing_batches(self) -> list[int]:
         """The numbers of the batches whose tiles are not all in their slots."""

@@ -24,6 +24,7 @@ from tilefarm.rundir.layout import RunDir, is_locked
 from tilefarm.rundir.summary import read_summary
 from tilefarm.signals import stopping_on_signals
 from tilefarm.statistics_cache import clear_cache
+from tilefarm.viewer.process import Companion, announcement
 
 Load = Callable[[Path], Group]
 """Makes of a job file, a folder of them, or a run folder, the runs and where they are."""
@@ -42,6 +43,8 @@ class Manner:
     """Follow a run that another process renders, and take it over if that is killed; else refuse."""
     fresh: bool = False
     """Move a run folder aside and begin anew."""
+    watch: bool = False
+    """Serve a page that shows the run of the moment."""
 
 
 def render_all(
@@ -52,21 +55,23 @@ def render_all(
     The runs of a sweep or of a folder share workers and measured statistics, and end in a contact sheet. A
     signal ends all of them. Progress goes to standard error.
     """
-    submission = _Submission(choice, tell, manner)
-    try:
-        with stopping_on_signals():
-            for path in paths:
-                submission.submit(path, load)
-                if submission.stopped:
-                    break
-    except StoppedError as error:  # between the runs
-        submission.failed(error)
+    with Companion() as companion:
+        submission = _Submission(choice, tell, manner, companion)
+        try:
+            with stopping_on_signals():
+                for path in paths:
+                    submission.submit(path, load)
+                    if submission.stopped:
+                        break
+        except StoppedError as error:  # between the runs
+            submission.failed(error)
     return submission.records, submission.codes[0] if submission.codes else 0
 
 
 class _Submission:
-    def __init__(self, choice: ExecutorChoice, tell: Tell, manner: Manner) -> None:
+    def __init__(self, choice: ExecutorChoice, tell: Tell, manner: Manner, companion: Companion) -> None:
         self._choice = choice
+        self._companion = companion
         self._tell = tell
         self._manner = manner
         self._console = Console(stderr=True)
@@ -124,6 +129,7 @@ class _Submission:
             with stopping_on_signals(partial(_last_words, entry.run)), telling_when_full():
                 if self._manner.fresh and (aside := set_aside(entry.run)) is not None:
                     self._say(f"what was there is now {aside.root}")
+                self._watch(entry)
                 self._until_done(entry, crew)
         except TilefarmError as error:
             self.failed(error)
@@ -132,6 +138,11 @@ class _Submission:
             if crew is not None:
                 crew.close()
         return {"job": str(entry.source), "run": str(entry.run.root), **_outcome(entry.run)}
+
+    def _watch(self, entry: Entry) -> None:
+        if self._manner.watch and (address := self._companion.show(entry.run)) is not None:
+            for line in announcement(address):
+                self._say(line)
 
     def _until_done(self, entry: Entry, crew: Crew | None) -> None:
         """Render a run, or follow who does: then what that one has left undone, such as another output."""

@@ -18,7 +18,7 @@ from tilefarm.events import (
     TileFinished,
 )
 from tilefarm.geometry import Size
-from tilefarm.report.progress import ProgressModel
+from tilefarm.progress import ProgressModel
 from tilefarm.solve.contract import Losses
 
 Script = Callable[..., list[Event]]

@@ -277,7 +277,7 @@ def test_sentences(folder: Path, addition: str, sentence: str) -> None:
         ),
         (
             "{path: a.tif, print: 40cm}",
-            "output.print must be a mapping with the keys width, height, dpi, got '40cm'",
+            "output.print must be a mapping with the keys width, height, dpi, bleed, fit, pad, got '40cm'",
         ),
         (
             "{path: a.tif, print: {widht: 4cm, width: 4cm, height: 4cm}}",

@@ -111,14 +111,14 @@ def status(
             run = RunDir(folder)
             if not run.root.is_dir():
                 raise JobError(f"there is no run folder {folder}; name one, or look into runs/")
-            record, locked = read_summary(run), is_locked(run)
+            record, locked, paused = read_summary(run), is_locked(run), run.pause.exists()
             for number, level in enumerate(record["levels"] if record else []):
                 level["steps_done"] = steps_committed(run.optimizer(number))
             if as_json:
                 shown = {"run": str(folder), **(record or {"status": "not started"})}
-                records.append(shown | {"status": effective_status(shown, locked)})
+                records.append(shown | {"status": effective_status(shown, locked, paused)})
             else:
-                typer.echo("\n".join(status_lines(str(folder), record, locked)))
+                typer.echo("\n".join(status_lines(str(folder), record, locked, paused)))
         if as_json:
             print_json(records)
         elif not folders:

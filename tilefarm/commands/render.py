@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 Jobs = Annotated[list[Path] | None, typer.Argument(help="Job files, or folders of them.", show_default=False)]
 
 
+Watch = Annotated[bool, typer.Option("--watch", help="Show it in the browser meanwhile.")]
+
+
 def submit(
     jobs: Jobs = None,
     image: From = None,
@@ -41,6 +44,7 @@ def submit(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin anew; what was there is kept as NAME-HASH.old-1, -2 ...")
     ] = False,
+    watch: Watch = False,
     as_json: Json = False,
 ) -> None:
     """Render jobs, sweeps and folders of jobs, one after the other. The same again goes on where it was.
@@ -59,41 +63,24 @@ def submit(
 
         return load_again(path, overrides or (), run_dir, note)
 
+    manner = Manner(attach=True, fresh=fresh, watch=watch)
     one_of(jobs, image)
     paths, read = (jobs or [], load) if image is None else ([image], load_from)
-    _render_all(paths, read, _choice(executor, address), Manner(attach=True, fresh=fresh), as_json)
+    _render_all(paths, read, _choice(executor, address), manner, as_json)
 
 
 def resume(
     runs: Runs,
     address: Address = None,
     executor: ExecutorOption = ExecutorKind.ray,
+    watch: Watch = False,
     as_json: Json = False,
 ) -> None:
     """Go on with interrupted runs."""
     from tilefarm.batch import load_resumed
     from tilefarm.submission import Manner
 
-    _render_all(runs, load_resumed, _choice(executor, address), Manner(), as_json)
-
-
-def cancel(runs: Runs) -> None:
-    """Stop runs that another process renders; they can be resumed."""
-    from tilefarm.cancel import cancel as cancel_run
-    from tilefarm.errors import TilefarmError
-    from tilefarm.files import telling_when_forbidden
-    from tilefarm.rundir.layout import RunDir
-
-    codes = []
-    for folder in runs:
-        try:
-            with telling_when_forbidden():
-                typer.echo(cancel_run(RunDir(folder.absolute())))
-        except TilefarmError as error:
-            tell(error)
-            codes.append(error.exit_code)
-    if codes:
-        raise typer.Exit(codes[0])
+    _render_all(runs, load_resumed, _choice(executor, address), Manner(watch=watch), as_json)
 
 
 def _choice(executor: ExecutorKind, address: str | None) -> ExecutorChoice:

@@ -32,7 +32,7 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
     What is optimised is the level with its reflected border; the canvas, which has none, holds the starting
     picture until then, and the result after.
     """
-    begin = time.monotonic()
+    begin = tools.pauses.worked()
     run, canvas = tools.run, tools.run.canvas(level.index)
     window = level.grid.tile
     picture = WholePicture(
@@ -70,7 +70,7 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
         canvas_crc=checksum(canvas),
         loss_first=state.losses[0],
         loss_last=loss_last,
-        seconds=time.monotonic() - begin,
+        seconds=tools.pauses.worked() - begin,
         rollbacks=state.rollbacks,
         gone_wrong=state.gone_wrong,
         moments_crc=moments_crc,
@@ -93,6 +93,7 @@ def _steps(
     """Take the steps that are left, telling of each one."""
     snapshots.of_point(_taken(optimizer), optimizer.result)
     while _taken(optimizer) < level.iterations:
+        tools.pauses.rest()
         begin, before = time.monotonic(), optimizer.state.iteration
         if not optimizer.step():
             return

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from tilefarm.errors import TileFailedError, TilefarmError
+from tilefarm.events import WorkGiven, WorkReturned
 from tilefarm.execute.deadlines import Effort
 from tilefarm.execute.protocol import Batch, Keep, Worker
 from tilefarm.solve.contract import LevelTargets, SolverSettings
@@ -64,6 +65,22 @@ def in_a_line(error: Exception) -> str:
     """What went wrong: the message, after the kind of error where that is not one of ours."""
     text = " ".join(str(error).split())
     return text if isinstance(error, TilefarmError) else f"{type(error).__name__}: {text}"
+
+
+def given(worker: int, task: Task) -> WorkGiven:
+    """The event of a worker that gets a task."""
+    return WorkGiven(worker, *_label(task))
+
+
+def returned(worker: int, task: Task, pixel_steps: int) -> WorkReturned:
+    """The event of a worker that has a task no more."""
+    return WorkReturned(worker, *_label(task), pixel_steps)
+
+
+def _label(task: Task) -> tuple[Literal["tiles", "piece", "measurement"], tuple[int, ...]]:
+    if isinstance(task, Batch):
+        return "tiles", tuple(tile.index for tile in task.tasks)
+    return "piece" if isinstance(task, PieceTask) else "measurement", (task.index,)
 
 
 def name_of(task: Task) -> str:

@@ -50,6 +50,10 @@ class Errand(Generic[_Item]):
     """Gets the answers when they are there. Nobody waits for one; a new one shows that the work moves."""
     give_up: Callable[[_Item, str, str], TilefarmError] = _give_up
     """(item, sentence, last error): what to raise for an item that failed for good."""
+    on_given: Callable[[int, _Item], None] = lambda worker, item: None
+    """(worker, item): told when a worker gets an item."""
+    on_returned: Callable[[int, _Item, bool], None] = lambda worker, item, done: None
+    """(worker, item, whether it is done): told when the worker has it no more."""
 
 
 @dataclass
@@ -110,6 +114,8 @@ class Dispatcher(Generic[_Item]):
                 self._end_the_hung()
                 self._fill()
         finally:
+            for work, worker in self._running.values():
+                self._errand.on_returned(worker, work.item, False)
             effort = self._errand.effort
             self._fleet.leave(
                 {
@@ -150,10 +156,12 @@ class Dispatcher(Generic[_Item]):
             result = ray.get(reference)
         except RayError as error:
             fleet.deadlines.failed(worker, fleet.now)
+            self._errand.on_returned(worker, work.item, False)
             self._failed(work, worker, error)
             return None
         fleet.deadlines.finished(worker, self._errand.effort(work.item), fleet.now)
         fleet.did_well(worker)
+        self._errand.on_returned(worker, work.item, True)
         if work.silenced and not any(each.silenced for each in self._unfinished()):
             fleet.deadlines.made_up()
         return work.item, result, len(work.failed_on) + 1
@@ -176,6 +184,7 @@ class Dispatcher(Generic[_Item]):
                 self._fleet.deadlines.given(worker, self._fleet.now)
             self._running[self._errand.call(self._fleet.actors[worker], work.item)] = (work, worker)
             load[worker] += work.load
+            self._errand.on_given(worker, work.item)
 
     def _loads(self) -> dict[int, int]:
         """Per worker that is up, what it has."""
@@ -253,6 +262,7 @@ class Dispatcher(Generic[_Item]):
             ours = [self._running.pop(ref)[0] for ref in calls if ref in self._running]
             for work in ours:
                 work.silenced = True
+                self._errand.on_returned(worker, work.item, False)
             for work in ours:
                 self._do_again(work, worker, reason, lost=True)
 

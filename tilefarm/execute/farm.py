@@ -16,10 +16,10 @@ from ray.exceptions import GetTimeoutError, RayError
 
 import tilefarm
 from tilefarm.errors import ClusterError
-from tilefarm.events import WorkerChanged
+from tilefarm.events import WorkerChanged, WorkEvent
 from tilefarm.execute.actor import Actor
 from tilefarm.execute.answers import answers_of_all
-from tilefarm.execute.call import Call, Task, WorkFailedError, name_of
+from tilefarm.execute.call import Call, Task, WorkFailedError, given, name_of, returned
 from tilefarm.execute.cluster import Layout, leave
 from tilefarm.execute.deadlines import Patience
 from tilefarm.execute.dispatch import IN_FLIGHT, Dispatcher, Errand
@@ -57,6 +57,7 @@ class RayExecutor:
         `patience` says how long a worker may be silent before it counts as hung.
         """
         self._weights = ray.put(weights)
+        self._on_work: Callable[[WorkEvent], None] = lambda event: None
         options: dict[str, Any] = {
             "num_cpus": layout.threads,
             "num_gpus": layout.gpus,
@@ -82,9 +83,14 @@ class RayExecutor:
         """The workers, as they were when the farm started."""
         return self._info
 
-    def listen(self, listener: Callable[[WorkerChanged], None]) -> None:
+    def listen(
+        self,
+        listener: Callable[[WorkerChanged], None],
+        on_work: Callable[[WorkEvent], None] = lambda event: None,
+    ) -> None:
         """From now on tell this listener what becomes of workers."""
         self._fleet.begin_run(listener)
+        self._on_work = on_work
 
     def solve(
         self,
@@ -140,11 +146,17 @@ class RayExecutor:
                 shared.append(None if call.shared is None else ray.put(call.shared))
             return actor.do.remote(self._weights, shared[0], replace(call, shared=None))
 
+        def on_returned(worker: int, task: Task, done: bool) -> None:
+            work = to_call(task).effort.work if done else 0
+            self._on_work(returned(worker, task, work))
+
         return Errand(
             start,
             name_of,
             effort=lambda task: to_call(task).effort,
             give_up=lambda task, message, error: WorkFailedError(message, to_call(task), error),
+            on_given=lambda worker, task: self._on_work(given(worker, task)),
+            on_returned=on_returned,
         )
 
     def peak_rss(self) -> tuple[int, ...]:

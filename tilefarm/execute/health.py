@@ -6,6 +6,7 @@ A lost worker is asked whether it is there, and gets no work until a new process
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -213,7 +214,7 @@ class Fleet:
             and pulse.memory_kills > before.memory_kills
         ):
             self._ran_out_of_memory(worker)
-        self._tell(worker, "back", "")
+        self._tell(worker, "back", "", pulse.process if pulse.node == platform.node() else None)
 
     def _end(self, worker: int, change: WorkerChange, reason: str) -> None:
         self._conditions[worker].condemned = True
@@ -239,8 +240,8 @@ class Fleet:
     def _probe(self, worker: int) -> None:
         self.probes[self.actors[worker].alive.remote()] = worker
 
-    def _tell(self, worker: int, change: WorkerChange, reason: str) -> None:
-        self.listener(WorkerChanged(worker, change, reason, len(self.up())))
+    def _tell(self, worker: int, change: WorkerChange, reason: str, process: int | None = None) -> None:
+        self.listener(WorkerChanged(worker, change, reason, len(self.up()), process))
 
 
 def _is_same(one: Pulse, other: Pulse) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tilefarm.errors import DeviceError, ResourceError, StoppedError, TilefarmError
-from tilefarm.events import WorkerChanged
-from tilefarm.execute.call import Call, WorkFailedError, in_a_line, name_of
+from tilefarm.events import WorkerChanged, WorkEvent
+from tilefarm.execute.call import Call, WorkFailedError, given, in_a_line, name_of, returned
 from tilefarm.execute.protocol import MAX_ATTEMPTS, Batch, BatchDone, Keep, Progress, Worker, WorkerInfo
 from tilefarm.execute.sound import Judged
 from tilefarm.solve.contract import LevelTargets, SolverSettings
@@ -31,14 +31,20 @@ class LocalExecutor:
     def __init__(self, worker: Worker) -> None:
         self._worker = Judged(worker)
         self._info = (worker.info(),)
+        self._on_work: Callable[[WorkEvent], None] = lambda event: None
 
     @property
     def workers(self) -> tuple[WorkerInfo, ...]:
         """The one worker."""
         return self._info
 
-    def listen(self, listener: Callable[[WorkerChanged], None]) -> None:
-        """Nothing is ever told: where the worker ends, this process ends."""
+    def listen(
+        self,
+        listener: Callable[[WorkerChanged], None],
+        on_work: Callable[[WorkEvent], None] = lambda event: None,
+    ) -> None:
+        """Told is what the one worker has in hand; where it ends, this process ends."""
+        self._on_work = on_work
 
     def solve(
         self,
@@ -50,27 +56,27 @@ class LocalExecutor:
         """Optimise all batches, one after the other."""
         for batch in batches:
             with _Ticker(self._worker, on_progress):
-                solutions, attempts = _attempt(self._worker, Call("solve", settings, batch, targets))
+                solutions, attempts = self._attempt(Call("solve", settings, batch, targets))
             yield BatchDone(batch.index, solutions, attempts)
 
     def measure(self, settings: SolverSettings, tasks: Iterable[MeasureTask]) -> Iterator[Measurement]:
         """Statistics of all pieces, one after the other."""
         for task in tasks:
-            yield _attempt(self._worker, Call("measure", settings, task))[0]
+            yield self._attempt(Call("measure", settings, task))[0]
 
     def piece_sums(
         self, settings: SolverSettings, keep: Keep, tasks: Iterable[PieceTask]
     ) -> Iterator[PieceSums | MissingState]:
         """Pass 1 of the exact method, one piece after the other."""
         for task in tasks:
-            yield _attempt(self._worker, Call("piece_sums", settings, task, None, keep))[0]
+            yield self._attempt(Call("piece_sums", settings, task, None, keep))[0]
 
     def piece_gradients(
         self, settings: SolverSettings, keep: Keep, slopes: Derivatives, tasks: Iterable[PieceTask]
     ) -> Iterator[PieceGradient | MissingState]:
         """Pass 2 of the exact method, one piece after the other."""
         for task in tasks:
-            yield _attempt(self._worker, Call("piece_gradient", settings, task, slopes, keep))[0]
+            yield self._attempt(Call("piece_gradient", settings, task, slopes, keep))[0]
 
     def peak_rss(self) -> tuple[int, ...]:
         """This process's peak: worker and driver are the same here."""
@@ -78,6 +84,16 @@ class LocalExecutor:
 
     def close(self) -> None:
         """Nothing to free."""
+
+    def _attempt(self, call: Call) -> tuple[Any, int]:
+        self._on_work(given(0, call.task))
+        done = 0
+        try:
+            result = _attempt(self._worker, call)
+            done = call.effort.work
+        finally:
+            self._on_work(returned(0, call.task, done))
+        return result
 
 
 def _attempt(worker: Worker, call: Call) -> tuple[Any, int]:

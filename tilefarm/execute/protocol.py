@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from tilefarm.events import WorkerChanged
+from tilefarm.events import WorkerChanged, WorkEvent
 from tilefarm.solve.contract import LevelTargets, Precision, SolverSettings
 from tilefarm.solve.tasks import (
     Derivatives,
@@ -120,8 +120,13 @@ class Executor(Protocol):
     def workers(self) -> tuple[WorkerInfo, ...]:
         """The workers there are."""
 
-    def listen(self, listener: Callable[[WorkerChanged], None]) -> None:
-        """A run begins: tell this listener, in the thread that takes results, what becomes of workers."""
+    def listen(
+        self,
+        listener: Callable[[WorkerChanged], None],
+        on_work: Callable[[WorkEvent], None] = lambda event: None,
+    ) -> None:
+        """A run begins: tell `listener`, in the thread that takes results, what becomes of workers, and
+        `on_work` what they have in hand."""
 
     def solve(
         self,

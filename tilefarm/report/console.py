@@ -10,10 +10,12 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from tilefarm.events import (
     AnimationWritten,
+    Continued,
     Event,
     LevelBegan,
     LevelFinished,
     Noted,
+    Paused,
     PiecesProgress,
     RoundFinished,
     RunFinished,
@@ -22,7 +24,7 @@ from tilefarm.events import (
     TileFinished,
     WorkerChanged,
 )
-from tilefarm.report.progress import ProgressModel
+from tilefarm.progress import ProgressModel
 
 PLAIN_SECONDS = 15.0
 """Without a terminal, at most one line of tile progress in so many seconds."""
@@ -160,7 +162,11 @@ def _line(event: Event) -> str | None:
     if isinstance(event, RunFinished):
         return f"wrote {event.output} ({event.size})"
     if isinstance(event, WorkerChanged):
-        return _worker_line(event)
+        return worker_line(event)
+    if isinstance(event, Paused):
+        return f"  paused; go on with: tilefarm unpause {event.root}"
+    if isinstance(event, Continued):
+        return f"  going on after a pause of {duration(event.seconds)}"
     return None
 
 
@@ -174,7 +180,8 @@ _CHANGES = {
 }
 
 
-def _worker_line(event: WorkerChanged) -> str:
+def worker_line(event: WorkerChanged) -> str:
+    """What became of a worker, in a sentence."""
     why = f" ({event.reason})" if event.reason else ""
     return (
         f"  worker {event.worker + 1} {_CHANGES[event.change]}{why}: {counted(event.left, 'worker')} at work"

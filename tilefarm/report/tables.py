@@ -79,14 +79,14 @@ def _kept_line(kept: KeptPieces) -> str:
     return text
 
 
-def status_lines(root: str, record: dict[str, Any] | None, locked: bool) -> list[str]:
+def status_lines(root: str, record: dict[str, Any] | None, locked: bool, paused: bool = False) -> list[str]:
     """What is known of a run, from its folder alone.
 
     A level of the exact method that is in progress has its `steps_done` in the record.
     """
     if record is None:
         return [f"{root}: not started"]
-    status = effective_status(record, locked)
+    status = effective_status(record, locked, paused)
     lines = [f"{root}: {status}, {record['width']}x{record['height']}, {duration(record['seconds'])} of work"]
     if record.get("message") and status != "running":
         lines.append(f"  {record['message']}")
@@ -102,12 +102,18 @@ def status_lines(root: str, record: dict[str, Any] | None, locked: bool) -> list
             lines[-1] += f", step {level['steps_done']} of {level['iterations']}"
     if status == "done":
         lines.append(f"  output {record['output']}")
+    elif status == "paused":
+        lines.append(f"  go on with: tilefarm unpause {root}")
     elif status in ("interrupted", "failed", "cancelled"):
         lines.append(f"  resume with: tilefarm resume {root}")
     return lines
 
 
-def effective_status(record: dict[str, Any], locked: bool) -> str:
-    """A run that says running while no process holds its lock was killed."""
+def effective_status(record: dict[str, Any], locked: bool, paused: bool = False) -> str:
+    """A run that says running while no process holds its lock was killed; one may be asked to rest."""
     status = str(record["status"])
-    return "interrupted" if status == "running" and not locked else status
+    if status != "running":
+        return status
+    if not locked:
+        return "interrupted"
+    return "paused" if paused else status

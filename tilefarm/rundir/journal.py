@@ -194,12 +194,17 @@ def _refuse_newer(path: Path, record: bytes) -> None:
         )
 
 
+def read_line(line: bytes) -> Started | LevelStarted | TileDone | RoundDone | Exported:
+    """One line, without its end. Raises ValueError where it is damaged or not known here."""
+    record, _ = opened_json(line)
+    return _ADAPTER.validate_json(record)
+
+
 def read_started(path: Path) -> Started | None:
     """The choices that a run was started with; None where it was not, or where they cannot be read."""
     try:
         with path.open("rb") as file:
-            record, _ = opened_json(file.readline().rstrip(b"\n"))
-        line = _ADAPTER.validate_json(record)
+            line = read_line(file.readline().rstrip(b"\n"))
     except (OSError, ValueError):  # damage and what is not valid are ones
         return None
     return line if isinstance(line, Started) else None

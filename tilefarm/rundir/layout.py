@@ -64,6 +64,16 @@ class RunDir:
         return self.root / "events.jsonl"
 
     @property
+    def live(self) -> Path:
+        """How things stand at this moment, for displays; there while a driver works."""
+        return self.root / "live.json"
+
+    @property
+    def pause(self) -> Path:
+        """There while somebody wants the work to rest."""
+        return self.root / "pause"
+
+    @property
     def summary(self) -> Path:
         """The run's outcome: run.json."""
         return self.root / "run.json"

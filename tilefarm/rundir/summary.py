@@ -130,6 +130,15 @@ def sheet_record(plan: RenderPlan) -> dict[str, Any]:
     }
 
 
+def seconds_so_far(run: RunDir) -> float:
+    """Seconds of work that earlier sessions have finished, as far as run.json knows."""
+    try:
+        seconds = (read_summary(run) or {}).get("seconds", 0.0)
+    except (TilefarmError, OSError):
+        return 0.0
+    return float(seconds) if isinstance(seconds, int | float) else 0.0
+
+
 def plan_record(plan: RenderPlan) -> dict[str, Any]:
     """The plan as data: plan.json and `tilefarm plan --json`."""
     return {

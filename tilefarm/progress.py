@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from tilefarm.events import (
+    Continued,
     Event,
     LevelBegan,
     LevelFinished,
@@ -64,6 +65,8 @@ class ProgressModel:
             self.loss = event.loss_last
         elif isinstance(event, LevelFinished):
             self._tile_steps.clear()
+        elif isinstance(event, Continued):
+            self._begin += event.seconds  # a pause is no part of the pace
 
     def _take_step(self, event: StepTaken, now: float) -> None:
         resumed = not self._tile_steps and event.iteration > 1
