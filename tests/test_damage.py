@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -74,19 +75,41 @@ def test_damage(left: tuple[str, Path, bytes], data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(files_of(run)), "file")
     share = data.draw(st.floats(0, 1, exclude_max=True), "where")
     bit = data.draw(st.none() | st.integers(0, 7), "bit, or cut off")
+    with as_it_was(path):
+        _damage(run.root / file, share, bit)
+        with shortened():
+            _check(kind, path, run, picture)
+
+
+def test_what_was_removed_is_written_again(left: tuple[str, Path, bytes]) -> None:
+    """All that is written for people, and what the job file says as well."""
+    kind, path, picture = left
+    run = run_folder(load_job(path), path.parent / "runs")
+    with as_it_was(path):
+        for file in (run.job, run.plan, run.events, run.summary):
+            file.unlink(missing_ok=True)
+        with shortened():
+            drive(path, kind)
+        assert (path.parent / "out.tif").read_bytes() == picture
+        for file in (run.job, run.plan, run.summary, run.losses):
+            assert file.exists(), file
+
+
+@contextmanager
+def as_it_was(path: Path) -> Iterator[None]:
+    """Run folder and output of a job are put back after the block."""
+    output = path.parent / "out.tif"
     with TemporaryDirectory(dir=path.parent) as spare:
         shutil.copytree(path.parent / "runs", Path(spare) / "runs")
-        before = (path.parent / "out.tif").read_bytes() if (path.parent / "out.tif").exists() else None
+        before = output.read_bytes() if output.exists() else None
         try:
-            _damage(run.root / file, share, bit)
-            with shortened():
-                _check(kind, path, run, picture)
+            yield
         finally:
             shutil.rmtree(path.parent / "runs")
             shutil.copytree(Path(spare) / "runs", path.parent / "runs")
-            (path.parent / "out.tif").unlink(missing_ok=True)
+            output.unlink(missing_ok=True)
             if before is not None:
-                (path.parent / "out.tif").write_bytes(before)
+                output.write_bytes(before)
 
 
 def _damage(file: Path, share: float, bit: int | None) -> None:

@@ -165,7 +165,10 @@ class _Session:
                 shutil.rmtree(self._run.optimizer(level.index), ignore_errors=True)
 
     def settle(self) -> None:
-        """Say in run.json that the run is done, where a kill or damage keeps it from saying so."""
+        """Bring back what a kill or damage has taken from a done run: job, plan, its end in run.json."""
+        if not self._run.exists():
+            write_job(self._run, self._job)
+        self._write_plan()
         try:
             record = read_summary(self._run)
         except TilefarmError:
@@ -252,7 +255,11 @@ class _Session:
         return open_executor(self._choice, weights, compute.device, workers, most)
 
     def _write_plan(self) -> None:
-        write_text(self._run.plan, json.dumps(plan_record(self._prepared.plan), indent=2) + "\n")
+        text = json.dumps(plan_record(self._prepared.plan), indent=2) + "\n"
+        with suppress(OSError, UnicodeDecodeError):
+            if self._run.plan.read_text(encoding="utf-8") == text:
+                return
+        write_text(self._run.plan, text)
         faults.reached("plan: replaced")
 
     def _write_summary(self, status: str, message: str | None = None, exit_code: int = 0) -> None:

@@ -123,3 +123,13 @@ def test_a_folder_of_somebody_else_is_left_alone(run: RunDir, tmp_path: Path) ->
     (tmp_path / "file").touch()
     with pytest.raises(JobError, match=r"file is a file, and the run needs a folder"):
         check_ours(RunDir(tmp_path / "file"))
+
+
+def test_a_run_that_has_lost_its_job_is_still_a_run(run: RunDir) -> None:
+    run.job.unlink()
+    check_ours(run)
+    with pytest.raises(JobError, match=r"job.yaml is missing; submit the job file that the run was started"):
+        load_run(run)
+    run.inputs.write_bytes(run.inputs.read_bytes()[:50])
+    with pytest.raises(JobError, match=r"no job\.yaml, so it is not a run folder"):
+        check_ours(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tilefarm.errors import JobError
-from tilefarm.rundir.inputs import check_job, differences
+from tilefarm.rundir.inputs import check_job, differences, is_recorded
 from tilefarm.rundir.layout import RunDir
 from tilefarm.spec.fingerprint import fingerprint
 from tilefarm.spec.load import load_job
@@ -20,6 +20,11 @@ def run_folder(job: Job, runs: Path) -> RunDir:
 def load_run(run: RunDir) -> tuple[Job, RunDir]:
     """The job of a run folder, to go on with it. Raises JobError where it cannot be the same picture."""
     if not run.exists():
+        if is_recorded(run):
+            raise JobError(
+                f"{run.job} is missing; submit the job file that the run was started from again, and it "
+                "goes on"
+            )
         raise JobError(
             f"{run.root} is not a run folder: it holds no job.yaml; name a folder such as runs/NAME-HASH"
         )
@@ -37,7 +42,7 @@ def load_run(run: RunDir) -> tuple[Job, RunDir]:
 
 def check_ours(run: RunDir) -> None:
     """Raise JobError where the folder holds somebody's files and is no run folder."""
-    if run.exists() or not run.root.exists():
+    if not run.root.exists() or run.exists() or is_recorded(run):
         return
     if not run.root.is_dir():
         raise JobError(f"{run.root} is a file, and the run needs a folder of that name; move it away")

@@ -62,6 +62,11 @@ def input_hashes(run: RunDir, job: Job) -> dict[str, str]:
     return {role: value for key, value in _leaves(decides) if (role := _role(key)) in files}
 
 
+def is_recorded(run: RunDir) -> bool:
+    """Whether the folder says what it was started with, and so is a run's even where its job.yaml is gone."""
+    return _read_inputs(run) is not None
+
+
 def differences(run: RunDir, job: Job) -> list[str]:
     """What decides the pixels of a job and is not as the run was started with, each as a clause.
 
