@@ -71,10 +71,12 @@ def test_the_picture_is_the_same_and_nothing_is_under_way_while_it_rests(
     """Asked to rest after every tile and every step; the sleep ends the pause."""
     folder = {}
     rests: list[int] = []
+    asked: list[Event] = []
 
     def listen(event: Event, run: RunDir, executor: Watching) -> None:
         folder["run"] = run
         if isinstance(event, TileFinished | StepTaken | LevelBegan):
+            asked.append(event)
             ask(run)
         if isinstance(event, Paused):
             rests.append(executor.out)
@@ -85,7 +87,8 @@ def test_the_picture_is_the_same_and_nothing_is_under_way_while_it_rests(
         clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: withdraw(folder["run"]))
         monkeypatch.setattr(pauses, "time", clock)
         rested = drive(write_job(tmp_path / "rested", kind), kind, listen)
-    assert len(rests) > 3
+    assert len(asked) > 3
+    assert len(rests) > len(asked) / 2 - 3, "two tiles may come in one batch"
     assert set(rests) == {0}
     assert not rested.pause.exists()
     assert (tmp_path / "rested/out.tif").read_bytes() == (tmp_path / "plain/out.tif").read_bytes()
