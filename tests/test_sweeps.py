@@ -133,7 +133,7 @@ def alone(folder: Path, number: int) -> bytes:
 def pixels(path: Path) -> bytes:
     """Without the file's record, which tells the weights apart."""
     with Image.open(path) as image:
-        return image.tobytes()
+        return bytes(image.tobytes())
 
 
 # the runs of a matrix
@@ -151,8 +151,8 @@ def test_a_sweep_shares_workers_and_measurements(
     assert (crews.closed, crews.loaded) == (1, 1)
     shared = crews.measured["style"]
     for number, name in enumerate(("0.5", "1", "2")):
-        ours = (folder / f"out/p-style_weight-{name}.png").read_bytes()
-        assert ours == alone(folder, number), "byte for byte as without the cache"
+        ours = pixels(folder / f"out/p-style_weight-{name}.png")
+        assert ours == alone(folder, number), "pixel for pixel as without the cache"
     assert crews.measured["content"] % 3 == 0
     assert shared == 1 + 2, "once per level of the pyramid, the second one in two pieces"
     assert not (folder / "runs/.cache").exists(), "nothing needs it any more"
