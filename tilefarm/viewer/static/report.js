@@ -1,0 +1,136 @@
+// A report's viewers: the painting over the photograph with a divider, and every level at the same place.
+"use strict";
+
+(function () {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  if (!data.result) {
+    return;
+  }
+  const stage = document.getElementById("stage");
+  const divider = document.getElementById("divider");
+  const records = data.content ? [data.result, data.content] : [data.result];
+  const viewer = tilefarmZoom.open(
+    document.getElementById("result"),
+    records,
+    "The picture in deep zoom. Arrow keys move, plus and minus zoom, 0 shows the whole."
+  );
+  const shape = data.result.width / data.result.height;
+
+  function fullScreen() {
+    if (document.fullscreenElement) {
+      document.exitFullscreen();
+    } else if (stage.requestFullscreen) {
+      stage.requestFullscreen();
+    }
+  }
+
+  // The photograph lies over the painting and is cut off at the divider.
+  function split() {
+    let share = 0.5;
+    let shown = 1;
+
+    function cut() {
+      const item = viewer.world.getItemAt(1);
+      if (!item) {
+        return;
+      }
+      const edge = new OpenSeadragon.Point(share * stage.clientWidth, 0);
+      const size = item.getContentSize();
+      const x = Math.min(size.x, item.viewerElementToImageCoordinates(edge).x);
+      if ((x > 0 ? 1 : 0) !== shown) {
+        shown = x > 0 ? 1 : 0;
+        item.setOpacity(shown);
+      }
+      if (shown) {
+        item.setClip(new OpenSeadragon.Rect(0, 0, x, size.y));
+      }
+    }
+
+    function move(to) {
+      share = Math.min(1, Math.max(0, to));
+      const percent = Math.round(100 * share);
+      divider.style.left = 100 * share + "%";
+      divider.setAttribute("aria-valuenow", String(percent));
+      divider.setAttribute("aria-valuetext", "Photograph on the left " + percent + " percent");
+      document.getElementById("label-before").hidden = share < 0.12;
+      document.getElementById("label-after").hidden = share > 0.88;
+      cut();
+    }
+
+    const steps = {
+      ArrowLeft: () => share - 0.02,
+      ArrowDown: () => share - 0.02,
+      ArrowRight: () => share + 0.02,
+      ArrowUp: () => share + 0.02,
+      PageDown: () => share - 0.1,
+      PageUp: () => share + 0.1,
+      Home: () => 0,
+      End: () => 1,
+    };
+    divider.addEventListener("keydown", (event) => {
+      if (event.key in steps) {
+        event.preventDefault();
+        move(steps[event.key]());
+      }
+    });
+    divider.addEventListener("pointerdown", (event) => {
+      divider.setPointerCapture(event.pointerId);
+      event.preventDefault();
+      divider.focus();
+    });
+    divider.addEventListener("pointermove", (event) => {
+      if (divider.hasPointerCapture(event.pointerId)) {
+        const box = stage.getBoundingClientRect();
+        move((event.clientX - box.left) / box.width);
+      }
+    });
+    ["open", "viewport-change", "resize"].forEach((kind) => viewer.addHandler(kind, cut));
+    move(share);
+  }
+
+  // Made when they come into view: a print has ten levels and more.
+  function levels() {
+    const stages = data.levels.map((one) => [document.getElementById("level-" + one.level), one.zoom]);
+    const seen = new IntersectionObserver((entries) => {
+      entries
+        .filter((entry) => entry.isIntersecting)
+        .forEach((entry) => {
+          seen.unobserve(entry.target);
+          follow(entry.target, stages.find(([element]) => element === entry.target)[1]);
+        });
+    });
+    stages.forEach(([element]) => {
+      element.style.aspectRatio = String(Math.min(2, Math.max(0.6, shape)));
+      seen.observe(element);
+    });
+  }
+
+  function follow(element, record) {
+    const small = tilefarmZoom.open(element, [record], "", { tabIndex: -1, minZoomImageRatio: 0 });
+    small.canvas.setAttribute("role", "img");
+    small.canvas.setAttribute("aria-label", element.parentElement.querySelector("h3").textContent);
+    small.setMouseNavEnabled(false);
+    tilefarmZoom.together([viewer, small]);
+    element.addEventListener("click", (event) => {
+      const box = element.getBoundingClientRect();
+      const point = new OpenSeadragon.Point(event.clientX - box.left, event.clientY - box.top);
+      viewer.viewport.panTo(small.viewport.viewerElementToViewportCoordinates(point));
+      viewer.viewport.applyConstraints();
+    });
+  }
+
+  if (data.content) {
+    split();
+  } else {
+    [divider, document.getElementById("label-before"), document.getElementById("label-after")].forEach(
+      (one) => (one.hidden = true)
+    );
+  }
+  viewer.addOnceHandler("open", () => {
+    document.querySelectorAll("[data-controls]").forEach((bar, index) => {
+      tilefarmZoom.controls(bar, viewer, null, index ? [] : [["Full screen", "Full screen", fullScreen]]);
+    });
+    levels();
+    document.documentElement.dataset.ready = "yes";
+  });
+})();
