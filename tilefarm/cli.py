@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tilefarm.commands import files, look, render
+from tilefarm.commands import files, look, pages, render
 from tilefarm.streams import survive_closed_streams
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ for command in (
     files.init,
     files.recolor,
     files.collage,
+    pages.report,
     look.verify,
     look.doctor,
 ):

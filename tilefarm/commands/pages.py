@@ -38,7 +38,7 @@ def report(
     with told(), stopping_on_signals():
         chosen = runs_of(runs, overrides or (), run_dir)
         if chosen.is_single:
-            page = write_report(chosen.runs[0].run, output)
+            page = write_report(chosen.runs[0], output or chosen.place)
         else:
             page = write_gallery(chosen, output, reports, lambda line: typer.echo(line, err=True))
         typer.echo(f"wrote {page}; open it in a browser: {page.absolute().as_uri()}")

@@ -16,6 +16,8 @@ import pyvips
 from tilefarm.errors import TilefarmError
 from tilefarm.geometry import Size
 from tilefarm.image.engine import quantised, raw_image, reason, saving
+from tilefarm.image.resize import shrink
+from tilefarm.image.thumbnail import fitted
 
 TILE = 510
 """Pixels of a tile without its overlap; with both it is 512."""
@@ -32,7 +34,7 @@ class DeepZoom:
     size: Size
 
     def record(self, prefix: str = "") -> dict[str, Any]:
-        """What a viewer must know: the tiles' address, relative to the page, and the numbers of a .dzi file."""
+        """What a viewer must know: the tiles' address, relative to the page, and a .dzi file's numbers."""
         return {
             "url": f"{prefix}{self.name}_files/",
             "width": self.size.width,
@@ -45,8 +47,8 @@ class DeepZoom:
 def write_tiles(image: pyvips.Image, folder: Path, name: str) -> DeepZoom:
     """Write an 8-bit sRGB image of three bands as `folder`/NAME_files and `folder`/NAME.dzi.
 
-    The image streams: memory does not grow with it. Raises ResourceError where the disk is full, TilefarmError
-    where the tiles cannot be written.
+    The image streams: memory does not grow with it. Raises ResourceError where the disk is full,
+    TilefarmError where the tiles cannot be written.
     """
     target = folder / name
     try:
@@ -65,7 +67,12 @@ def write_tiles(image: pyvips.Image, folder: Path, name: str) -> DeepZoom:
     return DeepZoom(name, Size(image.width, image.height))
 
 
-def canvas_tiles(canvas: Path, size: Size, folder: Path, name: str) -> DeepZoom:
-    """The tiles of a raw canvas, clipped to 0..1 and rounded to 8 bits. Raises as `write_tiles`."""
+def canvas_tiles(canvas: Path, size: Size, folder: Path, name: str, most: int | None = None) -> DeepZoom:
+    """The tiles of a raw canvas, clipped to 0..1 and rounded to 8 bits. Raises as `write_tiles`.
+
+    `most`: pixels of the long side, to which it is shrunk where it is larger.
+    """
+    small = size if most is None else fitted(size, most)
     with raw_image(canvas, size) as image:
-        return write_tiles(quantised(image, 255), folder, name)
+        # Clipped before it is shrunk, as the output is: values far outside 0..1 must not bleed.
+        return write_tiles(quantised(shrink(image.clamp(), small), 255), folder, name)

@@ -51,7 +51,9 @@ def _panel(axes: Axes, level: LevelLosses) -> str:
         f"Level {level.level}, {level.width} by {level.height} pixels: the loss fell from {first.total:.4g} "
         f"to {last.total:.4g} in {last.step} steps"
     )
-    svg = ElementTree.Element("svg", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", attrib={"aria-label": label})
+    svg = ElementTree.Element(
+        "svg", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", attrib={"aria-label": label}
+    )
     _axes(svg, axes, level)
     _range(svg, axes, level)
     for term in (*TERMS, "total"):

@@ -11,7 +11,7 @@ from tilefarm.rundir.layout import RunDir
 from tilefarm.spec.resolved import to_yaml
 from tilefarm.viewer.report_folder import copy_assets, replacing_folder
 from tilefarm.viewer.report_page import InputShown, report_page
-from tilefarm.viewer.report_pictures import PICTURES, RESULT, Shown, write_pictures, write_result, write_small
+from tilefarm.viewer.report_pictures import PICTURES, Shown, write_pictures, write_small
 from tilefarm.viewer.report_source import RunSource, open_run
 
 ASSETS = "assets"
@@ -35,11 +35,9 @@ def write_report(run: RunDir, output: Path | None = None) -> Path:
 
 
 def fill_report(source: RunSource, folder: Path, assets: str, gallery: str = "") -> Shown:
-    """Write the page and the pictures of a report into an empty folder; `assets` lie somewhere else already."""
+    """Write a report's page and pictures into an empty folder; `assets` lie somewhere already."""
     losses = read_losses(source.run)
     shown = write_pictures(source, folder)
-    if shown.result is not None:
-        write_result(source, shown.result.level, folder / RESULT)
     inputs = list(_inputs(source, folder))
     (folder / "losses.csv").write_text(loss_table(losses), encoding="utf-8")
     (folder / "job.yaml").write_text(to_yaml(source.job), encoding="utf-8")

@@ -35,7 +35,8 @@ def replacing_folder(target: Path) -> Iterator[Path]:
         part.mkdir()
     except OSError as error:
         raise JobError(
-            f"no report can be written in {target.parent} ({error.strerror}); choose another place with --output"
+            f"no report can be written in {target.parent} ({error.strerror}); "
+            "choose another place with --output"
         ) from error
     try:
         with _told(target):

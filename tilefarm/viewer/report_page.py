@@ -109,7 +109,9 @@ def _warnings(source: RunSource, shown: Shown) -> Iterator[str]:
         done = sum(source.is_finished(level) for level in source.levels)
         message = source.summary.get("message")
         said = f" ({message})" if message and source.status != "running" else ""
-        what = "the picture shown is that of the last one" if shown.result else "there is no picture to show yet"
+        what = (
+            "the picture shown is that of the last one" if shown.result else "there is no picture to show yet"
+        )
         yield (
             f"This run is not done, it is {source.status}{said}: {done} of "
             f"{counted(len(source.levels), 'level')} finished; {what}. "
@@ -118,7 +120,8 @@ def _warnings(source: RunSource, shown: Shown) -> Iterator[str]:
     elif shown.result is None:
         yield "No canvas of this run is there any more, or whole: its picture cannot be shown in full size."
     elif shown.result.level.index < len(source.levels) - 1:
-        yield f"The finest canvas is gone or damaged: the picture shown is level {shown.result.level.index + 1}."
+        level = shown.result.level.index + 1
+        yield f"The finest canvas is gone or damaged: the picture shown is that of level {level}."
     for clause in source.changed:
         yield f"Since the run was started, something has changed: {clause}."
 
@@ -129,7 +132,7 @@ def _level(shown: LevelShown) -> str:
     stage = f'<div class="small-stage" id="level-{number}"></div>' if shown.zoom is not None else ""
     return (
         f'<li><h3>Level {number}<span class="of">{size.width} × {size.height}</span></h3>{stage}'
-        f'{f"<p>{note}</p>" if note else ""}</li>'
+        f"{f'<p>{note}</p>' if note else ''}</li>"
     )
 
 
@@ -154,7 +157,7 @@ def _losses(levels: Sequence[LevelLosses]) -> str:
         return "<p>No step of this run is finished yet.</p>"
     drawn = [level for level in levels if level.points]
     figures = "".join(
-        f"<li><h3>Level {level.level}<span class=\"of\">{level.width} × {level.height}</span></h3>{panel}</li>"
+        f'<li><h3>Level {level.level}<span class="of">{level.width} × {level.height}</span></h3>{panel}</li>'
         for level, panel in zip(drawn, panels, strict=True)
     )
     legend = "".join(
@@ -170,10 +173,10 @@ def _losses(levels: Sequence[LevelLosses]) -> str:
     )
     return (
         f'<ul class="legend">{legend}</ul><ol class="panels">{figures}</ol>'
-        '<p class="hint">Across: optimizer steps. Up: the weighted loss, on one logarithmic axis for all levels; '
-        "of a level in tiles the median over the tiles, with their range.</p>"
-        f'<details><summary>The numbers</summary>{numbers}<p><a href="losses.csv">All of them: losses.csv</a></p>'
-        "</details>"
+        '<p class="hint">Across: optimizer steps. Up: the weighted loss, on one logarithmic axis for all '
+        "levels; of a level in tiles the median over the tiles, with their range.</p>"
+        f"<details><summary>The numbers</summary>{numbers}"
+        '<p><a href="losses.csv">All of them: losses.csv</a></p></details>'
     )
 
 

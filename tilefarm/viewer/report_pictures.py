@@ -45,6 +45,8 @@ class Shown:
     """Coarse to fine."""
     result: LevelShown | None
     """The finest level whose canvas is whole; None where there is none."""
+    thumbnail: Size | None
+    """Of the small picture of the result, RESULT."""
     content: DeepZoom | None
     notes: tuple[str, ...]
     """What could not be shown, a sentence each."""
@@ -58,6 +60,7 @@ def write_pictures(source: RunSource, folder: Path) -> Shown:
     (folder / TILES).mkdir()
     levels = tuple(_level(source, level, folder) for level in source.levels)
     whole = [shown for shown in levels if shown.zoom is not None and not shown.note]
+    small = write_result(source, whole[-1].level, folder / RESULT) if whole else None
     notes: tuple[str, ...] = ()
     content = None
     try:
@@ -65,7 +68,7 @@ def write_pictures(source: RunSource, folder: Path) -> Shown:
             content = write_tiles(image, folder / TILES, "content")
     except JobError as error:
         notes = error.problems
-    return Shown(levels, whole[-1] if whole else None, content, notes)
+    return Shown(levels, whole[-1] if whole else None, small, content, notes)
 
 
 def write_result(source: RunSource, level: LevelPlan, target: Path, side: int = _SIDE) -> Size:

@@ -36,9 +36,9 @@ class Setting:
 
 def settings_of(job: Job) -> list[Setting]:
     """Every key in the job file's order."""
-    defaults = {key: _shown(value) for key, value in _defaults(job).items()}
+    defaults = {key: full(value) for key, value in _defaults(job).items()}
     return [
-        Setting(key, _shown(value), None if key in _NEEDED else defaults.get(key))
+        Setting(key, full(value), None if key in _NEEDED else defaults.get(key))
         for key, value in leaves(job).items()
     ]
 
@@ -52,10 +52,11 @@ def short(value: Leaf) -> str:
     """A value for a heading or a filter: of a path the file's name alone."""
     if isinstance(value, str) and PurePath(value).is_absolute():
         return PurePath(value).name
-    return _shown(value)
+    return full(value)
 
 
-def _shown(value: Leaf) -> str:
+def full(value: Leaf) -> str:
+    """A value as people write it, on one line."""
     return "none" if value is None else value_caption(value)
 
 

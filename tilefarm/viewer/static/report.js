@@ -6,7 +6,9 @@
   if (!data.result) {
     return;
   }
+  const shape = data.result.width / data.result.height;
   const stage = document.getElementById("stage");
+  stage.style.aspectRatio = String(Math.min(3, Math.max(0.6, shape)));
   const divider = document.getElementById("divider");
   const records = data.content ? [data.result, data.content] : [data.result];
   const viewer = tilefarmZoom.open(
@@ -14,7 +16,6 @@
     records,
     "The picture in deep zoom. Arrow keys move, plus and minus zoom, 0 shows the whole."
   );
-  const shape = data.result.width / data.result.height;
 
   function fullScreen() {
     if (document.fullscreenElement) {
