@@ -74,9 +74,9 @@ class RunSource:
 
     @property
     def content_size(self) -> Size:
-        """Of the content as it is shown: the output's, but never larger than the part of the file."""
-        crop, output = self.prepared.plan.crop.size, self.prepared.plan.output
-        return Size(min(crop.width, output.width), min(crop.height, output.height))
+        """Of the content as it is shown: the finest level's, but never larger than the part of the file."""
+        crop, finest = self.prepared.plan.crop.size, self.levels[-1].size
+        return Size(min(crop.width, finest.width), min(crop.height, finest.height))
 
     @contextmanager
     def content(self) -> Iterator[pyvips.Image]:

@@ -19,13 +19,18 @@ var tilefarmZoom = (function () {
     };
   }
 
-  // A viewer of pictures that lie on each other, each as wide as the first.
+  // A viewer of pictures that lie on each other; places are shares of the first one's width.
   function open(element, records, name, options) {
     const viewer = OpenSeadragon(
       Object.assign(
         {
           element: element,
-          tileSources: records.map((record) => ({ tileSource: source(record), width: 1 })),
+          tileSources: records.map((record) => ({
+            tileSource: source(record),
+            x: record.x || 0,
+            y: record.y || 0,
+            width: record.across || 1,
+          })),
           drawer: "canvas", // the others would read tiles back, which file:// forbids
           showNavigationControl: false,
           animationTime: STILL ? 0 : 0.6,
