@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,8 +32,9 @@ def write_inputs(folder: Path, size: tuple[int, int] = (160, 120)) -> None:
 
 def job_text(name: str, content: str = "content.png") -> str:
     """A job that starts from `start.png`; a worker that mixes nothing in leaves it as it is."""
+    quoted = json.dumps(content, ensure_ascii=False)  # which YAML reads, too
     return (
-        f"name: {name}\ncontent: {content!r}\nstyle: style.png\ninit: start.png\n"
+        f"name: {name}\ncontent: {quoted}\nstyle: style.png\ninit: start.png\n"
         f"output: {{path: {name}.png}}\n{FEATHERED}"
     )
 

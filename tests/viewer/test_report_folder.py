@@ -49,9 +49,14 @@ def test_a_folder_of_somebody_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_folder_that_somebody_makes_meanwhile_is_left_alone(tmp_path: Path) -> None:
     target = tmp_path / "report"
-    with pytest.raises(JobError, match="is not replaced"), replacing_folder(target):
-        target.mkdir()
-        (target / "beach.jpg").write_bytes(b"mine")
+
+    def make_meanwhile() -> None:
+        with replacing_folder(target):
+            target.mkdir()
+            (target / "beach.jpg").write_bytes(b"mine")
+
+    with pytest.raises(JobError, match="is not replaced"):
+        make_meanwhile()
     assert names(tmp_path) == ["report"]
     assert names(target) == ["beach.jpg"]
 
@@ -67,9 +72,14 @@ def test_a_file_is_no_place(tmp_path: Path) -> None:
 def test_what_fails_leaves_the_report_before(tmp_path: Path) -> None:
     target = tmp_path / "report"
     make(target, "one")
-    with pytest.raises(ZeroDivisionError), replacing_folder(target) as folder:
-        (folder / "index.html").write_text("two")
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with replacing_folder(target) as folder:
+            (folder / "index.html").write_text("two")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert (target / "index.html").read_text() == "one"
     assert names(tmp_path) == ["report"]
 

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections import Counter
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -162,7 +163,7 @@ def test_a_loss_is_where_its_logarithm_says() -> None:
         [tuple(map(float, point.split(","))) for point in lines[f"line {term}"].split()]
         for term in ("total", "style")
     )
-    steps = [b[1] - a[1] for a, b in zip(total, total[1:], strict=False)]
+    steps = [b[1] - a[1] for a, b in pairwise(total)]
     assert min(steps) > 0, "it falls"
     assert max(steps) - min(steps) < 0.3, "each step takes a tenth: a straight line on a logarithmic axis"
     halved = [b[1] - a[1] for a, b in zip(total, style, strict=True)]

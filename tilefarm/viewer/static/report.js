@@ -111,7 +111,7 @@
     small.canvas.setAttribute("role", "img");
     small.canvas.setAttribute("aria-label", element.parentElement.querySelector("h3").textContent);
     small.setMouseNavEnabled(false);
-    tilefarmZoom.together([viewer, small]);
+    tilefarmZoom.together([viewer, small], false);
     element.addEventListener("click", (event) => {
       const box = element.getBoundingClientRect();
       const point = new OpenSeadragon.Point(event.clientX - box.left, event.clientY - box.top);

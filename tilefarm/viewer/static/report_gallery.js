@@ -33,13 +33,16 @@
   }
 
   function addFilter(name, values, of) {
+    const field = document.createElement("div");
     const label = document.createElement("label");
     const select = document.createElement("select");
+    field.className = "field";
     label.textContent = name;
+    label.htmlFor = select.id = "filter-" + filters.length;
     option(select, "", "all");
     values.forEach((value, index) => option(select, String(index), value));
-    label.append(select);
-    form.insertBefore(label, form.lastElementChild);
+    field.append(label, select);
+    form.insertBefore(field, form.lastElementChild);
     filters.push((run) => select.value === "" || of(run) === values[Number(select.value)]);
   }
 
@@ -106,7 +109,7 @@
       stage.style.aspectRatio = String(Math.min(3, Math.max(0.6, run.zoom.width / run.zoom.height)));
       return tilefarmZoom.open(stage, [run.zoom], run.name + " in deep zoom");
     });
-    const group = tilefarmZoom.together(viewers);
+    const group = tilefarmZoom.together(viewers, true);
     const bar = document.getElementById("pair-controls");
     viewers[0].addOnceHandler("open", () => {
       tilefarmZoom.controls(bar, viewers[0], () => group.lead(viewers[0]));

@@ -59,11 +59,11 @@ var tilefarmZoom = (function () {
     to.panTo(from.getCenter(true), true);
   }
 
-  // Keeps viewers together. Whoever is touched leads; before that the first.
-  function together(viewers) {
+  // Keeps viewers together. The first leads; of equals, whoever was touched last.
+  function together(viewers, equals) {
     let leader = viewers[0];
     viewers.forEach((viewer) => {
-      ["pointerdown", "wheel", "keydown"].forEach((kind) =>
+      (equals ? ["pointerdown", "wheel", "keydown"] : []).forEach((kind) =>
         viewer.element.addEventListener(kind, () => (leader = viewer), { capture: true, passive: true })
       );
       viewer.addHandler("open", () => place(leader, viewer));
