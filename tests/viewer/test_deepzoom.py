@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tilefarm.geometry import Size
-from tilefarm.viewer.deepzoom import OVERLAP, TILE, DeepZoom, canvas_tiles
+from tilefarm.viewer.deepzoom import (
+    OVERLAP,
+    TILE,
+    DeepZoom,
+    canvas_tiles,
+    without_fine_levels,
+    write_small_copy,
+)
 
 SPACE = "{http://schemas.microsoft.com/deepzoom/2008}"
 
@@ -82,14 +89,35 @@ def test_the_dzi_file_says_what_the_viewer_is_told(tmp_path: Path) -> None:
     assert image.attrib["Format"] == "jpg"
 
 
-def test_a_picture_can_be_made_smaller_first(tmp_path: Path) -> None:
-    size = Size(900, 300)
-    pixels = canvas(tmp_path / "c.f32", size)
-    zoom = canvas_tiles(tmp_path / "c.f32", size, tmp_path, "small", most=90)
-    assert zoom.size == Size(90, 30)
-    whole = put_together(zoom, tmp_path, 7, Size(90, 30))
-    blocks = np.clip(pixels, 0, 1).reshape(30, 10, 90, 10, 3).mean((1, 3)) * 255
-    assert np.abs(whole - blocks).max() <= 8
+@pytest.mark.parametrize("size", [Size(901, 300), Size(64, 64), Size(1, 2049), Size(2048, 3), Size(1030, 7)])
+def test_without_its_fine_levels_it_is_a_smaller_picture(tmp_path: Path, size: Size) -> None:
+    canvas(tmp_path / "c.f32", size)
+    zoom = canvas_tiles(tmp_path / "c.f32", size, tmp_path, "small")
+    kept = without_fine_levels(zoom, tmp_path, 100)
+    steps = max(0, math.ceil(math.log2(size.long_side / 100)))
+    assert kept.size == Size(math.ceil(size.width / 2**steps), math.ceil(size.height / 2**steps))
+    finest = math.ceil(math.log2(kept.size.long_side))
+    put_together(kept, tmp_path, finest, kept.size)
+    assert {path.name for path in (tmp_path / "small_files").iterdir()} == {
+        str(level) for level in range(finest + 1)
+    }
+
+
+@pytest.mark.parametrize(
+    "size", [Size(1100, 620), Size(90, 60), Size(1, 700), Size(960, 800), Size(961, 800)]
+)
+def test_the_small_copy_is_the_picture(tmp_path: Path, size: Size) -> None:
+    pixels = np.clip(canvas(tmp_path / "c.f32", size), 0, 1)
+    zoom = canvas_tiles(tmp_path / "c.f32", size, tmp_path, "result")
+    small = write_small_copy(zoom, tmp_path, tmp_path / "new" / "small.jpg", 480)
+    assert small.long_side == min(480, size.long_side)
+    with Image.open(tmp_path / "new" / "small.jpg") as image:
+        assert image.size == (small.width, small.height)
+        found = np.asarray(image.convert("RGB")).astype(float)
+    whole = Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
+    wanted = np.asarray(whole.resize((small.width, small.height), Image.Resampling.BOX))
+    assert np.abs(found - wanted)[1:-1].max() <= 9
+    assert np.abs(found - wanted).mean() < 2
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tilefarm.spec.sweep import load_jobs
 from tilefarm.viewer.gallery import write_gallery
 from tilefarm.viewer.gallery_keys import MISSING, differing
 from tilefarm.viewer.gallery_runs import runs_of
+from tilefarm.viewer.settings_list import Leaf
 
 SWEEP = "matrix: {objective.style_weight: [0.5, 2], color.mode: [style, statistics], method: [feathered]}\n"
 
@@ -72,7 +73,7 @@ def test_what_is_no_run_is_refused_all_at_once(tmp_path: Path) -> None:
 
 
 def test_runs_differ_in_the_keys_with_several_values() -> None:
-    one = {
+    one: dict[str, Leaf] = {
         "name": "a",
         "content": "/x/a.jpg",
         "seed": 1,
@@ -80,7 +81,7 @@ def test_runs_differ_in_the_keys_with_several_values() -> None:
         "init": None,
         "output.path": "/1",
     }
-    two = {
+    two: dict[str, Leaf] = {
         "name": "b",
         "content": "/y/a.jpg",
         "seed": 1.0,
@@ -88,7 +89,13 @@ def test_runs_differ_in_the_keys_with_several_values() -> None:
         "init": "noise",
         "output.path": "/2",
     }
-    three = {"name": "c", "content": "/x/b.jpg", "seed": 1, "method": "feathered", "styles.1.weight": 2.0}
+    three: dict[str, Leaf] = {
+        "name": "c",
+        "content": "/x/b.jpg",
+        "seed": 1,
+        "method": "feathered",
+        "styles.1.weight": 2.0,
+    }
     labels, values = differing([one, None, two, three])
     assert labels == ("content", "method", "init", "weight")
     assert values == [
@@ -111,7 +118,7 @@ def test_the_command_writes_a_report_and_a_gallery(tmp_path: Path, command: Comm
     answer = command("report", tmp_path / "runs", "--output", gallery, "--no-reports")
     assert (answer.code, answer.told) == (0, [f"1 of 1: {run.name}"])
     assert not (gallery / "runs").exists()
-    assert (gallery / "tiles" / f"{run.name}.dzi").is_file()
+    assert (gallery / "tiles" / f"{run.name}_files" / "8" / "0_0.jpg").is_file()
     answer = command("report", run.root, "--output", tmp_path / "runs")
     assert answer.code == 2
     assert answer.err == (

@@ -12,20 +12,20 @@ from urllib.parse import quote
 from tilefarm.errors import JobError, ResourceError, StoppedError, TilefarmError
 from tilefarm.geometry import Size
 from tilefarm.rundir.layout import RunDir
-from tilefarm.viewer.deepzoom import canvas_tiles
+from tilefarm.viewer.deepzoom import canvas_tiles, without_fine_levels, write_small_copy
 from tilefarm.viewer.gallery_keys import differing
 from tilefarm.viewer.gallery_page import Card, gallery_page
 from tilefarm.viewer.gallery_runs import Chosen
 from tilefarm.viewer.report import ASSETS, FILES, PAGE, fill_report
 from tilefarm.viewer.report_folder import copy_assets, replacing_folder
-from tilefarm.viewer.report_pictures import PICTURES, TILES, write_result
+from tilefarm.viewer.report_pictures import PICTURES, RESULT, SIDE, TILES
 from tilefarm.viewer.report_source import RunSource, is_run, open_run
 from tilefarm.viewer.settings_list import Leaf, leaves
 
 RUNS = "runs"
 """The folder of the runs' own reports."""
-_COMPARED = 1600
-"""Pixels of the long side of a picture of which there is no report."""
+_COMPARED = 2048
+"""At most so many pixels has the long side of a picture of which there is no report."""
 _MOST_NAMED = 5
 
 
@@ -110,18 +110,18 @@ def _with_report(source: RunSource, folder: Path, name: str) -> _Drawn:
     if shown.result is None or shown.result.zoom is None:
         return _Drawn(None, None, None, report + PAGE, "")
     zoom = shown.result.zoom.record(f"{report}{TILES}/")
-    return _Drawn(f"{report}{PICTURES}/result.jpg", shown.thumbnail, zoom, report + PAGE, "")
+    return _Drawn(report + RESULT, shown.thumbnail, zoom, report + PAGE, "")
 
 
 def _without_report(source: RunSource, folder: Path, name: str) -> _Drawn:
     whole = [level for level in source.levels if source.has_canvas(level)]
     if not whole:
         return _NOTHING
-    thumbnail = f"{PICTURES}/{name}.jpg"
-    size = write_result(source, whole[-1], folder / thumbnail)
-    (folder / TILES).mkdir(exist_ok=True)
+    tiles = folder / TILES
+    tiles.mkdir(exist_ok=True)
     with source.canvas(whole[-1]) as canvas:
-        zoom = canvas_tiles(canvas, whole[-1].size, folder / TILES, name, _COMPARED)
+        zoom = without_fine_levels(canvas_tiles(canvas, whole[-1].size, tiles, name), tiles, _COMPARED)
+    size = write_small_copy(zoom, tiles, folder / PICTURES / f"{name}.jpg", SIDE)
     return _Drawn(f"{PICTURES}/{quote(name)}.jpg", size, zoom.record(f"{TILES}/"), None, "")
 
 

@@ -9,19 +9,18 @@ import pyvips
 from PIL import Image
 
 from tilefarm.errors import JobError
-from tilefarm.geometry import Box, Size
+from tilefarm.geometry import Size
 from tilefarm.image.decode import PictureInfo, inspect
 from tilefarm.image.engine import open_picture, reason
-from tilefarm.image.preview import write_snapshot
 from tilefarm.image.thumbnail import fitted, thumbnail
 from tilefarm.plan.build import LevelPlan
-from tilefarm.viewer.deepzoom import DeepZoom, canvas_tiles, write_tiles
+from tilefarm.viewer.deepzoom import DeepZoom, canvas_tiles, write_small_copy, write_tiles
 from tilefarm.viewer.report_source import RunSource
 
 TILES, PICTURES = "tiles", "pictures"
 """Folders of a report."""
 RESULT = f"{PICTURES}/result.jpg"
-_SIDE = 480
+SIDE = 480
 """Pixels of the long side of a small picture."""
 _QUALITY = 88
 
@@ -60,7 +59,9 @@ def write_pictures(source: RunSource, folder: Path) -> Shown:
     (folder / TILES).mkdir()
     levels = tuple(_level(source, level, folder) for level in source.levels)
     whole = [shown for shown in levels if shown.zoom is not None and not shown.note]
-    small = write_result(source, whole[-1].level, folder / RESULT) if whole else None
+    small = None
+    if whole and whole[-1].zoom is not None:
+        small = write_small_copy(whole[-1].zoom, folder / TILES, folder / RESULT, SIDE)
     notes: tuple[str, ...] = ()
     content = None
     try:
@@ -71,14 +72,6 @@ def write_pictures(source: RunSource, folder: Path) -> Shown:
     return Shown(levels, whole[-1] if whole else None, small, content, notes)
 
 
-def write_result(source: RunSource, level: LevelPlan, target: Path, side: int = _SIDE) -> Size:
-    """Write a finished level's canvas, with the output's colours, as a small JPEG; returns its size."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with source.canvas(level) as canvas:
-        write_snapshot(canvas, level.size, Box.of(level.size), target, side)
-    return fitted(level.size, side)
-
-
 def write_small(path: Path, label: str, target: Path) -> Size:
     """Write a picture that the job reads as a small JPEG; returns its size. Raises JobError."""
     info = inspect(path, label)
@@ -86,7 +79,7 @@ def write_small(path: Path, label: str, target: Path) -> Size:
 
 
 def _write_small(info: PictureInfo, target: Path) -> Size:
-    size = fitted(info.size, _SIDE)
+    size = fitted(info.size, SIDE)
     target.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(thumbnail(info, size)).save(target, quality=_QUALITY)
     return size
