@@ -27,7 +27,7 @@ from tilefarm.execute.protocol import Keep
 from tilefarm.execute.worker import TileWorker
 from tilefarm.forecast import forecast
 from tilefarm.geometry import Size
-from tilefarm.image.resize import write_content
+from tilefarm.image.mirror import write_view
 from tilefarm.image.window import open_raw
 from tilefarm.plan.halo import partition, receptive_field
 from tilefarm.plan.layers import deepest_of
@@ -107,7 +107,7 @@ def _objective(run: RunDir) -> Losses:
     pieces = tuple(partition(level.size, CORE, receptive_field(job.network.name, deepest_of(job))))
     with tempfile.TemporaryDirectory(prefix="tilefarm-compare-") as name:
         content = Path(name) / "content.f32"
-        write_content(prepared.content, prepared.plan.crop, level.size, content)
+        write_view(prepared.content, prepared.plan.view, level.size, content)
         picture = WholePicture("yardstick", level.size, pieces, content)
         targets = load_targets(run.targets(level.index), "yardstick")
         evaluate = WholeEvaluator(

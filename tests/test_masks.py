@@ -13,7 +13,7 @@ from tests.standins import Mixer, opener
 from tilefarm.driver import render, run_folder
 from tilefarm.errors import JobError
 from tilefarm.execute.open import ExecutorChoice
-from tilefarm.geometry import Box, Size
+from tilefarm.geometry import Box, Size, View
 from tilefarm.prepare import prepare
 from tilefarm.spec.load import load_job
 from tilefarm.spec.regions import is_masked, regions_of
@@ -121,8 +121,10 @@ def test_regions_follow_the_masks(folder: Path) -> None:
 def test_crops_of_the_content_are_those_of_masks_of_any_size(folder: Path) -> None:
     styles = "[{image: red.png, mask: small-left.png}, {image: blue.png, mask: right.png}, {image: red.png}]"
     prepared = prepare(load_job(write(folder, styles)))
-    shown = Box(48, 0, 96, 36)
-    assert prepared.masks.crops(shown, Size(96, 72)) == (Box(24, 0, 48, 18), shown, Box(0, 0, 96, 72))
+    shown = View(Box(48, 0, 96, 36), Size(50, 50), Box(0, 5, 50, 45))
+    views = prepared.masks.views(shown, Size(96, 72))
+    assert [view.crop for view in views] == [Box(24, 0, 48, 18), shown.crop, shown.crop]
+    assert {(view.canvas, view.place) for view in views} == {(shown.canvas, shown.place)}
 
 
 @pytest.mark.parametrize(

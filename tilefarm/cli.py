@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tilefarm.commands import files, look, pages, render
+from tilefarm.commands import deliver, files, look, pages, render
 from tilefarm.streams import survive_closed_streams
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ for command in (
     look.losses,
     files.init,
     files.recolor,
+    deliver.export,
+    deliver.check,
     files.collage,
     pages.report,
     look.verify,

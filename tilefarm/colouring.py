@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tilefarm.colour.transfer import Raw, match_luma, to_grey, transfer
-from tilefarm.image.resize import write_content
+from tilefarm.image.mirror import write_view
 from tilefarm.plan.build import LevelPlan
 from tilefarm.prepare import Prepared
 from tilefarm.rundir.layout import RunDir
@@ -46,7 +46,7 @@ def coloured(prepared: Prepared, run: RunDir, level: LevelPlan, mode: ColorMode)
         return
     with TemporaryDirectory(dir=run.root, prefix=".color.") as folder:
         content, result = Path(folder) / "content.f32", Path(folder) / "result.f32"
-        write_content(prepared.content, prepared.plan.crop, level.size, content)
+        write_view(prepared.content, prepared.plan.view, level.size, content)
         transfer(mode, Raw(canvas, level.size), Raw(content, level.size), result)
         content.unlink()
         yield result

@@ -6,10 +6,13 @@ import time
 
 from tilefarm import faults
 from tilefarm.colouring import coloured
+from tilefarm.delivery import form_of_export
 from tilefarm.events import Listener, RunFinished
 from tilefarm.files import checksum
+from tilefarm.image.margin import with_margin
 from tilefarm.output.write import write_output
 from tilefarm.prepare import Prepared
+from tilefarm.provenance import Made, packet_for
 from tilefarm.rundir.journal import Exported, Journal
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
@@ -27,18 +30,20 @@ def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, l
     color = prepared.job.color.of_result
     with (
         coloured(prepared, run, levels[-1], color) as canvas,
+        with_margin(canvas, prepared.plan.sheet, run.root) as picture,
         kept_alpha(prepared, run) as alpha,
     ):
         faults.reached("export: canvas coloured")
-        write_output(canvas, size, output.path, output.form, alpha)
+        xmp = None
+        if output.provenance:
+            made = Made(size, prepared.plan.sheet, output.print)
+            xmp = packet_for(prepared.job, run, state.started, made, output.path)
+        write_output(picture, size, output.path, prepared.job.form, alpha, xmp)
     line = Exported(
         path=str(output.path),
         crc=checksum(output.path),
-        bit_depth=output.bit_depth,
-        dpi=output.dpi,
-        color=color,
-        alpha=alpha is not None,
         seconds=time.monotonic() - begin,
+        **form_of_export(prepared),
     )
     journal.append(line)
     state.apply(line)

@@ -84,6 +84,17 @@ def replacing(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def new_name(path: Path, what: str) -> Path:
+    """A name beside a file that does not exist yet: picture-again.tif, picture-again-2.tif ..."""
+    number = 1
+    while True:
+        ending = f"-{what}" if number == 1 else f"-{what}-{number}"
+        found = path.with_name(f"{path.stem}{ending}{path.suffix}")
+        if not found.exists() and not found.is_symlink():
+            return found
+        number += 1
+
+
 def remove_leftovers(target: Path) -> None:
     """Remove what processes that were killed while they wrote `target` have left beside it.
 

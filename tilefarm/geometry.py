@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -72,3 +73,24 @@ class Box:
     def of(cls, size: Size) -> Box:
         """The box of a whole picture."""
         return cls(0, 0, size.width, size.height)
+
+
+@dataclass(frozen=True)
+class View:
+    """What of a picture a canvas shows, and where; around it the picture goes on mirrored."""
+
+    crop: Box
+    """The part that is shown, in the picture's pixels."""
+    canvas: Size
+    place: Box
+    """Where the part lies, in the canvas' pixels."""
+
+    @property
+    def factor(self) -> float:
+        """How many times the part is enlarged; below 1 where it is reduced."""
+        return math.sqrt(self.place.size.pixels / self.crop.size.pixels)
+
+    @classmethod
+    def filling(cls, crop: Box, canvas: Size) -> View:
+        """The part covers the canvas: nothing is mirrored."""
+        return cls(crop, canvas, Box.of(canvas))

@@ -15,6 +15,7 @@ from tilefarm.events import LevelBegan, LevelFinished, PiecesProgress
 from tilefarm.exact.level import paint_exact
 from tilefarm.files import checksum
 from tilefarm.geometry import Box
+from tilefarm.image.mirror import write_view
 from tilefarm.image.preview import write_preview
 from tilefarm.image.regions import write_regions
 from tilefarm.image.resize import enlarge, write_content
@@ -63,12 +64,12 @@ class LevelRun:
             )
         )
         prepared = self._tools.prepared
-        write_content(prepared.content, prepared.plan.crop, level.size, self._content)
+        write_view(prepared.content, prepared.plan.view, level.size, self._content)
         colour_content(prepared.job.color, Raw(self._content, level.size))
         regions = level_regions(self._tools, level)
         if regions is not None:
-            crops = prepared.masks.crops(prepared.plan.crop, prepared.content.size)
-            write_regions(prepared.masks.regions, crops, level.size, regions.path)
+            views = prepared.masks.views(prepared.plan.view, prepared.content.size)
+            write_regions(prepared.masks.regions, views, level.size, regions.path)
         faults.reached("level: content written")
         if not is_intact(self._tools.run, state, level):
             self._start()

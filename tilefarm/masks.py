@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tilefarm.errors import JobError
-from tilefarm.geometry import Box, Size
+from tilefarm.geometry import Box, Size, View
 from tilefarm.image.decode import PictureInfo, open_stored, reading
 from tilefarm.spec.model import Job
 from tilefarm.spec.regions import regions_of
@@ -28,10 +28,11 @@ class Masks:
         """The mask on the painting of a style, counted from 0."""
         return self.styles[number] if number < len(self.styles) else None
 
-    def crops(self, shown: Box, content: Size) -> tuple[Box, ...]:
-        """Per region the part of its mask that lies over the part `shown` of the content."""
+    def views(self, shown: View, content: Size) -> tuple[View, ...]:
+        """Per region the part of its mask over what is shown of the content; it goes on as that does."""
         return tuple(
-            Box.of(content) if mask is None else _scaled(shown, content, mask.size) for mask in self.regions
+            shown if mask is None else replace(shown, crop=_scaled(shown.crop, content, mask.size))
+            for mask in self.regions
         )
 
 

@@ -11,13 +11,14 @@ from typing import TypeVar
 
 from tilefarm.errors import JobError, ResourceError
 from tilefarm.execute.process import free_memory
-from tilefarm.image.decode import PictureInfo, check_decodes, inspect
+from tilefarm.image.decode import MAX_INPUT_PIXELS, PictureInfo, check_decodes, inspect
 from tilefarm.masks import Masks, read_masks
 from tilefarm.output.check_animation import check_animation
 from tilefarm.output.check_target import check_target
 from tilefarm.plan.build import RenderPlan, build_plan
 from tilefarm.plan.estimate import Needs, needs, output_bytes
 from tilefarm.plan.frames import animation_bytes, making_bytes
+from tilefarm.plan.print_notes import MOST_ENLARGED, size_notes
 from tilefarm.solve.contract import is_low
 from tilefarm.spec.model import Job
 from tilefarm.spec.notes import job_notes
@@ -93,13 +94,15 @@ def prepare(job: Job, look: Look | None = None) -> Prepared:
     start = styles.pop() if isinstance(job.init, Path) else None
     sizes = [style.size for style in styles]
     masks = collect(partial(read_masks, job, content.size, sizes, look or readable)) or Masks()
-    plan = build_plan(job, content.size, [style.size for style in styles])
-    collect(partial(check_target, job.output.path, job.output.format, plan.output))
-    if job.animation is not None:
-        collect(partial(check_animation, job.animation, len(plan.levels)))
-    if problems:
+    plan = collect(partial(build_plan, job, content.size, sizes))
+    if plan is not None:
+        alpha = job.alpha.mode == "keep" and content.has_alpha
+        collect(partial(check_target, job.output.path, job.form, plan.output, alpha=alpha))
+        if job.animation is not None:
+            collect(partial(check_animation, job.animation, len(plan.levels)))
+    if plan is None or problems:
         raise JobError(problems)
-    notes = (*job_notes(job), *_notes(labels, pictures, plan))
+    notes = (*job_notes(job), *_notes(job, labels, pictures, plan))
     return Prepared(job, content, tuple(styles), plan, notes, start, masks)
 
 
@@ -184,9 +187,9 @@ def gib(size: float) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
-def readable(path: Path, label: str) -> PictureInfo:
+def readable(path: Path, label: str, most_pixels: int = MAX_INPUT_PIXELS) -> PictureInfo:
     """A picture whose every pixel decodes, and can be decoded in the memory that is free. Raises JobError."""
-    info = inspect(path, label)
+    info = inspect(path, label, most_pixels)
     room = round(free_memory() * _SHARE_OF_MEMORY)
     if info.decoder_bytes > room:
         raise JobError(
@@ -197,17 +200,13 @@ def readable(path: Path, label: str) -> PictureInfo:
     return info
 
 
-def _notes(labels: list[str], pictures: list[PictureInfo], plan: RenderPlan) -> tuple[str, ...]:
+def _notes(job: Job, labels: list[str], pictures: list[PictureInfo], plan: RenderPlan) -> tuple[str, ...]:
     notes = [
         f"{label}: {note}" for label, picture in zip(labels, pictures, strict=True) for note in picture.notes
     ]
-    shown = plan.crop.size
-    if shown != plan.content:
-        notes.append(f"content: only the middle {shown} of {plan.content} fits the print's shape")
-    if (factor := plan.output.width / shown.width) > 3:
-        notes.append(f"content: is enlarged {factor:.1f} times; fine detail will be the painting's alone")
+    notes += size_notes(job.output, plan)
     finest = plan.levels[-1].styles
     for label, picture, size in zip(labels[1:], pictures[1:], finest, strict=False):  # init comes last
-        if (factor := size.width / picture.size.width) > 3:
+        if (factor := size.width / picture.size.width) > MOST_ENLARGED:
             notes.append(f"{label}: is enlarged {factor:.1f} times; a larger scan gives finer strokes")
     return tuple(notes)

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast, get_args
-
-from pydantic import ValidationError
+from typing import Any, cast, get_args
 
 from tilefarm.colour.transfer import Raw, transfer
-from tilefarm.driver import load_run
+from tilefarm.colouring import coloured
 from tilefarm.errors import JobError
-from tilefarm.geometry import Box, Size
-from tilefarm.image.decode import PictureInfo, inspect
+from tilefarm.finished import Finished, finished, kept_keys, open_run, overwritten, packet_of, typed_output
+from tilefarm.geometry import Box, Size, View
+from tilefarm.image.decode import PictureInfo
+from tilefarm.image.margin import with_margin
+from tilefarm.image.mirror import write_view
 from tilefarm.image.resize import write_content
-from tilefarm.integrity import is_intact
 from tilefarm.output.check_target import check_target
 from tilefarm.output.write import write_output
-from tilefarm.plan.build import build_plan
 from tilefarm.prepare import readable
-from tilefarm.rundir.journal import read_journal
-from tilefarm.rundir.layout import RunDir, RunLock
-from tilefarm.rundir.state import RunState
-from tilefarm.spec.color import ColorMode
-from tilefarm.spec.files import input_files
+from tilefarm.rundir.layout import RunLock
+from tilefarm.spec.color import Color, ColorMode
 from tilefarm.spec.output import Output
 from tilefarm.spec.paths import same_file
-from tilefarm.spec.problems import sentence
+from tilefarm.spec.sheet import nearer
 from tilefarm.spec.values import did_you_mean
+from tilefarm.transparency import kept_alpha
 
 MODES: tuple[ColorMode, ...] = tuple(mode for mode in get_args(ColorMode) if mode != "luminance")
 """What can be done to a finished picture; luminance must be painted."""
@@ -50,21 +47,8 @@ class Request:
     """None: that of the run's job, else 300."""
     bit_depth: int | None = None
     """None: 16 for TIFF, else 8."""
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A finished picture, and whose colours it shall have."""
-
-    size: Size
-    pixels: Path | PictureInfo
-    """A run's canvas, or a picture that is still to be decoded."""
-    content: PictureInfo
-    crop: Box
-    """The content's part that the picture shows."""
-    mode: ColorMode
-    clear: tuple[PictureInfo, Box] | None = None
-    """The picture, and its part, whose transparency the output gets; None for none."""
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    """More keys of `output`; what is not given is as in the run's job where that fits the file."""
 
 
 def recolor(request: Request, tell: Callable[[str], object] = str) -> Path:
@@ -75,26 +59,18 @@ def recolor(request: Request, tell: Callable[[str], object] = str) -> Path:
     errors of `write_output`.
     """
     output = _checked(request)
-    if not request.source.is_dir():
-        source = _of_picture(request, tell)
-        check_target(output.path, output.format, source.size)
-        _write(source, output, output.path.parent)
-        return output.path
-    run = RunDir(request.source.absolute())
-    if not run.exists():
-        raise JobError(f"{run.root} holds no job.yaml; name a run folder such as runs/NAME-HASH, or a file")
-    with RunLock(run):
-        source, dpi = _of_run(request, run, tell)
-        if source.clear is not None and output.format == "jpeg":
-            raise JobError(
-                f"--output must be a .tif or .png file, got {output.path.name}: the job of {run.root} keeps "
-                "the content's transparency, which JPEG has none of"
-            )
-        if request.dpi is None:
-            output = output.model_copy(update={"dpi": dpi})
-        check_target(output.path, output.format, source.size)
-        _write(source, output, run.root)
+    if request.source.is_dir():
+        run = open_run(request.source)
+        with RunLock(run):
+            _of_run(request, finished(run), tell)
+    else:
+        _of_picture(request, output, tell)
     return output.path
+
+
+def _given(request: Request) -> dict[str, Any]:
+    typed = {"path": request.output, "dpi": request.dpi, "bit_depth": request.bit_depth, **request.keys}
+    return {key: value for key, value in typed.items() if value is not None}
 
 
 def _checked(request: Request) -> Output:
@@ -116,47 +92,74 @@ def _checked(request: Request) -> Output:
     for key, path in (("the picture", request.source), ("--content", request.content)):
         if path is not None and same_file(path.absolute(), request.output.absolute()):
             problems.append(f"--output would overwrite {key}, {path}; choose another file")
-    try:
-        given = {"path": request.output, "dpi": request.dpi, "bit_depth": request.bit_depth}
-        output = Output.model_validate(given, context={"folder": Path.cwd()})
-    except ValidationError as error:
-        options = {"path": "--output", "dpi": "--dpi", "bit_depth": "--bit-depth"}
-        problems += [sentence(e, (options.get(str(e["loc"][0]), str(e["loc"][0])),)) for e in error.errors()]
-    if problems:
-        raise JobError(problems)
+    output, mistakes = typed_output(_given(request))
+    if output is None or problems:
+        raise JobError([*problems, *mistakes])
     return output
 
 
-def _of_run(request: Request, run: RunDir, tell: Callable[[str], object]) -> tuple[_Source, float]:
-    """The finished canvas of a run, and its job's resolution."""
-    job, _ = load_run(run)
-    for key, path in (*input_files(job), ("the run's own picture", job.output.path)):
-        if same_file(path, request.output.absolute()):
-            way = "" if path != job.output.path else ", or submit the job with --set color=MODE"
-            raise JobError(f"--output would overwrite {key}, {path}; choose another file{way}")
-    content = inspect(job.content, "content").on(job.alpha.rgb, job.alpha.background)
-    plan = build_plan(job, content.size, [inspect(style.image, "style").size for style in job.styles])
-    state, last = RunState.replay(read_journal(run.journal)), plan.levels[-1]
-    if state.rounds_done(last.index) < last.rounds or not is_intact(run, state, last):
-        raise JobError(f"{run.root} is not finished; finish it first: tilefarm resume {run.root}")
+def _of_run(request: Request, done: Finished, tell: Callable[[str], object]) -> None:
+    """The finished canvas of a run, in the colours of its job's content or of another picture."""
+    job, plan = done.job, done.prepared.plan
+    given = _given(request)
+    output, problems = typed_output({**kept_keys(job, given), **given})
+    problems += overwritten(job, request.output)
+    if output is None or problems:
+        raise JobError(problems)
     mode = job.color.of_result if request.mode is None else cast(ColorMode, request.mode)
-    crop = plan.crop
-    clear = (content, crop) if job.alpha.mode == "keep" and content.has_alpha else None
+    if done.keeps_alpha and output.format == "jpeg":
+        raise JobError(
+            f"--output must be a .tif or .png file, got {output.path.name}: the job of {done.run.root} keeps "
+            "the content's transparency, which JPEG has none of"
+        )
+    lender = done.prepared
     if request.content is not None:
         if mode == "style":
             raise JobError(
-                f"--content needs a --mode: the job of {run.root} gives the result no other colours "
+                f"--content needs a --mode: the job of {done.run.root} gives the result no other colours "
                 f"(color: {job.color.mode})"
             )
-        content, crop = _other_content(request.content, plan.output, tell)
-    return _Source(plan.output, run.canvas(last.index), content, crop, mode, clear), job.output.dpi
+        content, view = _other_content(request.content, plan.view, tell)
+        lender = replace(lender, content=content, plan=replace(plan, view=view))
+    form = output.form(job.seed)
+    check_target(output.path, form, plan.output, alpha=done.keeps_alpha)
+    xmp = _packet(request, done, output, mode)
+    with (
+        coloured(lender, done.run, done.level, mode) as canvas,
+        with_margin(canvas, plan.sheet, done.run.root) as picture,
+        kept_alpha(done.prepared, done.run) as alpha,
+    ):
+        write_output(picture, plan.output, output.path, form, alpha, xmp)
 
 
-def _of_picture(request: Request, tell: Callable[[str], object]) -> _Source:
-    """A picture; its mode and content are known to be given."""
+def _packet(request: Request, done: Finished, output: Output, mode: ColorMode) -> bytes | None:
+    """The record says the colour step as a job would, where one can."""
+    sheet, color = done.prepared.plan.sheet, done.job.color
+    if mode == color.of_result and request.content is None:
+        return packet_of(done, output, sheet)
+    if request.content is None and not color.deciding:
+        return packet_of(done, output, sheet, Color(mode=mode, when=None if mode == "style" else "after"))
+    lender = "" if request.content is None else " of another picture"
+    return packet_of(done, output, sheet, recolored=f"{mode}{lender}")
+
+
+def _of_picture(request: Request, output: Output, tell: Callable[[str], object]) -> None:
+    """A picture; its mode and content are known to be given. What it is written from is beside the output."""
     picture = _told(request.source, "picture", tell)
-    content, crop = _other_content(cast(Path, request.content), picture.size, tell)
-    return _Source(picture.size, picture, content, crop, cast(ColorMode, request.mode))
+    size, mode = picture.size, cast(ColorMode, request.mode)
+    shown = View.filling(Box.of(size), size)
+    content, view = _other_content(cast(Path, request.content), shown, tell)
+    check_target(output.path, output.form(0), size)
+    with TemporaryDirectory(dir=output.path.parent, prefix=".recolor.") as name:
+        canvas = Path(name) / "picture.f32"
+        write_content(picture, Box.of(size), size, canvas)
+        if mode != "style":
+            colours, result = Path(name) / "content.f32", Path(name) / "result.f32"
+            write_view(content, view, size, colours)
+            transfer(mode, Raw(canvas, size), Raw(colours, size), result)
+            colours.unlink()
+            canvas = result
+        write_output(canvas, size, output.path, output.form(0))
 
 
 def _told(path: Path, label: str, tell: Callable[[str], object]) -> PictureInfo:
@@ -167,32 +170,20 @@ def _told(path: Path, label: str, tell: Callable[[str], object]) -> PictureInfo:
     return info
 
 
-def _other_content(path: Path, size: Size, tell: Callable[[str], object]) -> tuple[PictureInfo, Box]:
-    """A content of the shape of a picture of this size, to a pixel; all of it is used."""
+def _other_content(path: Path, shown: View, tell: Callable[[str], object]) -> tuple[PictureInfo, View]:
+    """A content of the shape of the picture, or of what it shows of its own content; all of it is used."""
     content = _told(path, "content", tell)
-    shape = content.size.fit_long_side(size.long_side)
-    if max(abs(shape.width - size.width), abs(shape.height - size.height)) > 1:
+    fitting = [size for size in (shown.canvas, shown.place.size) if _has_shape(content.size, size)]
+    if not fitting:
         raise JobError(
-            f"content: {path} must have the shape of the picture, {size}, got {content.size}; cut it"
+            f"content: {path} must have the shape of the picture, {shown.canvas}, got {content.size}; cut it"
         )
-    return content, Box.of(content.size)
+    whole = Box.of(content.size)
+    if nearer(content.size, shown.place.size, shown.canvas):
+        return content, replace(shown, crop=whole)
+    return content, View.filling(whole, shown.canvas)
 
 
-def _write(source: _Source, output: Output, folder: Path) -> None:
-    """Colour in working files inside `folder`, and write the output from them."""
-    with TemporaryDirectory(dir=folder, prefix=".recolor.") as name:
-        content, result = Path(name) / "content.f32", Path(name) / "result.f32"
-        canvas = source.pixels
-        if isinstance(canvas, PictureInfo):
-            canvas = Path(name) / "picture.f32"
-            write_content(cast(PictureInfo, source.pixels), Box.of(source.size), source.size, canvas)
-        if source.mode != "style":
-            write_content(source.content, source.crop, source.size, content)
-            transfer(source.mode, Raw(canvas, source.size), Raw(content, source.size), result)
-            content.unlink()
-            canvas = result
-        alpha = None
-        if source.clear is not None:
-            alpha = Path(name) / "alpha.f32"
-            write_content(*source.clear, source.size, alpha, part="alpha")
-        write_output(canvas, source.size, output.path, output.form, alpha)
+def _has_shape(content: Size, size: Size) -> bool:
+    shape = content.fit_long_side(size.long_side)
+    return max(abs(shape.width - size.width), abs(shape.height - size.height)) <= 1

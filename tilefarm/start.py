@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,11 @@ from numpy.typing import NDArray
 from tilefarm.colour.moments import Moments, mixture, square_root
 from tilefarm.colour.transfer import Raw, moments_of, to_grey
 from tilefarm.files import replacing, reserve, telling_when_full
-from tilefarm.geometry import Size
-from tilefarm.image.resize import write_content
+from tilefarm.geometry import Size, View
+from tilefarm.image.mirror import write_view
 from tilefarm.image.window import RAW_DTYPE, open_raw, raw_bytes
 from tilefarm.prepare import Prepared
-from tilefarm.spec.output import centred
+from tilefarm.spec.sheet import centred, nearer
 
 NOISE_MEAN, NOISE_DEVIATION = 0.5, 0.15
 """Of `init: noise`: mid grey with some contrast, nearly all of it inside 0..1."""
@@ -44,11 +45,23 @@ def write_start(prepared: Prepared, content: Path, styles: Sequence[Raw], target
     else:
         if prepared.start is None:
             raise ValueError("a job that starts from a picture was prepared without it")
-        write_content(prepared.start, centred(prepared.start.size, prepared.plan.output), size, target)
+        write_view(prepared.start, start_view(prepared.start.size, prepared.plan.view), size, target)
     if job.init_noise:
         mix_noise(target, size, job.seed, job.init_noise)
     if job.color.grey:
         to_grey(Raw(target, size), target)
+
+
+def start_view(start: Size, content: View) -> View:
+    """How a picture of this size is laid out as a start.
+
+    It is cut in the middle to the content's place on the canvas, or to the whole canvas, whichever has the
+    nearer shape. On the content's place it goes on mirrored as the content does.
+    """
+    place = content.place.size
+    if nearer(start, place, content.canvas):
+        return replace(content, crop=centred(start, place))
+    return View.filling(centred(start, content.canvas), content.canvas)
 
 
 def write_noise(path: Path, size: Size, seed: int) -> None:

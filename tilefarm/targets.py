@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tilefarm.execute.order import in_order
 from tilefarm.execute.protocol import Executor
 from tilefarm.files import checksum, replacing, telling_when_full
-from tilefarm.geometry import Box, Size
+from tilefarm.geometry import Box, Size, View
 from tilefarm.image.regions import RawRegions, write_regions
 from tilefarm.image.window import open_raw, read_window
 from tilefarm.plan.build import LevelPlan
@@ -93,7 +93,7 @@ def style_pieces(prepared: Prepared, level: LevelPlan, number: int, path: Path, 
     job, size, mask = prepared.job, level.styles[number], prepared.masks.of_style(number)
     regions = None
     if mask is not None:
-        regions = write_regions([mask], [Box.of(mask.size)], size, mask_path)
+        regions = write_regions([mask], [View.filling(Box.of(mask.size), size)], size, mask_path)
     if job.objective.style_target == "crop":
         tile = Size(job.tiles.side, job.tiles.side) if level.pieces else level.grid.tile
         return Pieces.centred(path, size, tile, regions)

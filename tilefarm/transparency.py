@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tilefarm.image.resize import write_content
+from tilefarm.image.margin import with_margin
+from tilefarm.image.mirror import write_view
 from tilefarm.prepare import Prepared
 from tilefarm.rundir.layout import RunDir
 
@@ -21,13 +22,17 @@ def keeps_alpha(prepared: Prepared) -> bool:
 def kept_alpha(prepared: Prepared, run: RunDir) -> Iterator[Path | None]:
     """The content's alpha at the output's size as a raw canvas of three equal channels; None for none.
 
+    It goes on with the content; a margin of paper is solid.
+
     It is a working file, removed after the block; what a killed process leaves of it begins with a dot and
     goes when the run goes on.
     """
     if not keeps_alpha(prepared):
         yield None
         return
+    view, sheet = prepared.plan.view, prepared.plan.sheet
     with TemporaryDirectory(dir=run.root, prefix=".alpha.") as folder:
         path = Path(folder) / "alpha.f32"
-        write_content(prepared.content, prepared.plan.crop, prepared.plan.output, path, part="alpha")
-        yield path
+        write_view(prepared.content, view, view.canvas, path, part="alpha")
+        with with_margin(path, sheet.solid, Path(folder)) as alpha:
+            yield alpha

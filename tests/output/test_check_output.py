@@ -89,7 +89,7 @@ def test_other_channels_and_a_missing_profile_are_named(tmp_path: Path) -> None:
     with pytest.raises(TilefarmError, match=r"channels is \('R', 'G', 'B', 'A'\)"):
         check_output(path, Size(5, 4), FileForm("png", 8, 300))
     Image.new("RGB", (5, 4)).save(path, dpi=(300, 300))
-    with pytest.raises(TilefarmError, match="colour profile is False"):
+    with pytest.raises(TilefarmError, match="colour profile is missing, not srgb"):
         check_output(path, Size(5, 4), FileForm("png", 8, 300))
 
 

@@ -190,6 +190,30 @@ def test_prints_of_the_same_pixels_are_the_same_request(job: Path) -> None:
     assert of(job, "output.width=200") != small
 
 
+def test_prints_count_with_what_is_painted(job: Path) -> None:
+    def paper(**keys: str) -> str:
+        inside = "".join(f", {key}: {value}" for key, value in keys.items())
+        return of(job, f"output.print={{width: 2in, height: 3in, dpi: 100{inside}}}")
+
+    plain = of(job, "output.print={width: 2in, height: 3in, dpi: 100}")
+    assert paper(bleed="0", fit="crop", pad="mirror") == plain
+    larger = of(job, "output.print={width: 2.2in, height: 3.2in, dpi: 100}")
+    assert paper(bleed="0.1in") == larger  # cut later, painted as large
+    mirrored = paper(fit="pad")
+    bled = paper(fit="pad", bleed="0.1in")
+    assert len({plain, larger, mirrored, bled, paper(fit="exact"), paper(fit="exact", bleed="0.1in")}) == 6
+    white = paper(fit="pad", pad="white")
+    assert white not in (plain, mirrored)
+    for other in ({"pad": "black"}, {"pad": "'#00ff00'"}, {"pad": "white", "bleed": "0.1in"}):
+        assert paper(fit="pad", **other) == white  # the margin is not painted
+
+
+def test_prints_of_the_version_before_are_found_again(job: Path) -> None:
+    """Its record of the size was the print's pixels alone."""
+    inputs = pixel_inputs(load_job(job, ["output.print={width: 40cm, height: 30cm}"]))
+    assert inputs["size"] == {"print": [4724, 3543]}
+
+
 def test_the_first_versions_runs_are_found_again() -> None:
     """Keys that were added later leave the hash of a job that does not use them as it was."""
     assert fingerprint(load_job(Path(__file__).parents[2] / "jobs/demo.yaml")) == "2bffa910"

@@ -143,7 +143,7 @@ compute: 5
         "job.yaml, line 4: styles.0.weight must be more than 0, got 0",
         "job.yaml, line 5: styles.1.image is missing; name the painting's file",
         "job.yaml, line 5: 'styles.1.imagee' is not a key of styles.1; did you mean 'image'?",
-        "job.yaml, line 7: output.path must end in .tif, .tiff, .png, .jpg, .jpeg, got 'a.gif'",
+        "job.yaml, line 7: output.path must end in .tif, .tiff, .png, .jpg, .jpeg, .webp, got 'a.gif'",
         "job.yaml, line 9: output.height cannot be given together with output.width; "
         "keep only one of width, height, long_side and print",
         "job.yaml, line 10: method must be exact or feathered, got 'exactly'; did you mean 'exact'?",

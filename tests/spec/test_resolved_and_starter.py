@@ -189,7 +189,14 @@ def test_resolved_jobs_have_all_keys_and_absolute_paths(folder: Path) -> None:
     whole = {"weight": 1.0, "scale": 1.0, "mask": None, "style_mask": None}
     assert data["styles"] == [{"image": str(folder / "a.jpg"), **whole}]
     assert data["output"]["path"] == str(folder / "b.tif")
-    assert data["output"]["print"] == {"width": "4cm", "height": "30mm", "dpi": None}
+    assert data["output"]["print"] == {
+        "width": "4cm",
+        "height": "30mm",
+        "dpi": None,
+        "bleed": "0mm",
+        "fit": "crop",
+        "pad": "mirror",
+    }
     assert (data["output"]["dpi"], data["output"]["bit_depth"]) == (300.0, 16)
     assert data["animation"]["path"] == str(folder / "c.gif")
     assert data["objective"]["content_layers"] == {"relu4_2": 1.0}
@@ -226,6 +233,9 @@ def test_starter_shows_every_key(folder: Path) -> None:
         "width",
         "height",
         "print",
+        "bleed",
+        "fit",
+        "pad",
         "preprocessing",
         "step_size",
         "betas",
@@ -235,6 +245,12 @@ def test_starter_shows_every_key(folder: Path) -> None:
         "level",
         "when",
         "preset",
+        "dither",
+        "intent",
+        "compression",
+        "tiled",
+        "quality",
+        "lossless",
     }
     assert keys_of_the_model() - written == absent  # what has no fixed default is only shown in a comment
 

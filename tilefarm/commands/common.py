@@ -28,6 +28,15 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the job, for example tiles.size=256."),
 ]
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="IMAGE",
+        help="A picture that tilefarm made, to render it again.",
+        show_default=False,
+    ),
+]
 RunDirOption = Annotated[
     Path | None,
     typer.Option("--run-dir", help="Where run folders are kept; default: 'runs' beside the job file."),
@@ -58,10 +67,23 @@ def tell(error: TilefarmError) -> None:
         typer.echo(f"{prefix}{problem}", err=True)
 
 
+def note(sentence: str) -> None:
+    """Say what the user may want to know, on standard error."""
+    typer.echo(f"note: {sentence}", err=True)
+
+
 def fail(sentence: str, code: int) -> None:
     """Say one sentence and end with an exit code."""
     typer.echo(f"error: {sentence}", err=True)
     raise typer.Exit(code)
+
+
+def one_of(jobs: Path | list[Path] | None, image: Path | None) -> None:
+    """A job file, or the picture of --from: wrong usage where there is neither, or both."""
+    if not jobs and image is None:
+        raise typer.BadParameter("name a job file, or a picture with --from IMAGE")
+    if jobs and image is not None:
+        raise typer.BadParameter("--from names the picture that the job is in; leave the job file out")
 
 
 def print_json(record: Any) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
 
 import tilefarm
-from tilefarm.commands.common import Address, Json, Runs, Set, print_json, told
+from tilefarm.commands.common import Address, From, Json, Runs, Set, note, one_of, print_json, told
 from tilefarm.errors import JobError
 from tilefarm.execute.open import ExecutorChoice
 from tilefarm.rundir.layout import RunDir, is_locked
@@ -18,7 +18,8 @@ from tilefarm.rundir.summary import plan_record, read_summary
 
 
 def plan(
-    job_file: Annotated[Path, typer.Argument(help="A job file.", show_default=False)],
+    job_file: Annotated[Path | None, typer.Argument(help="A job file.", show_default=False)] = None,
+    image: From = None,
     overrides: Set = None,
     calibrate: Annotated[
         bool, typer.Option(help="Time one real tile on this machine for the estimate.")
@@ -27,13 +28,19 @@ def plan(
 ) -> None:
     """Show levels, tiles, padding, disk, memory and time of a job, and do nothing."""
     from tilefarm.forecast import forecast
+    from tilefarm.plan.print_notes import sheet_line
     from tilefarm.prepare import prepare
     from tilefarm.report.sweep_plan import sweep_plan, sweep_record, sweep_table
     from tilefarm.report.tables import forecast_lines, plan_table
+    from tilefarm.rerender import sweep_from
     from tilefarm.spec.sweep import load_jobs
 
+    one_of(job_file, image)
     with told():
-        sweep = load_jobs(job_file, overrides or ())
+        if job_file is not None:
+            sweep = load_jobs(job_file, overrides or ())
+        else:
+            sweep = sweep_from(cast(Path, image), overrides or (), note)
         if sweep.varied:
             several = sweep_plan(sweep, timed=calibrate)
             if as_json:
@@ -43,12 +50,15 @@ def plan(
             return
         prepared = prepare(sweep.jobs[0])
         expected = forecast(prepared, timed=calibrate)
+        prints = sheet_line(prepared.job.output, prepared.plan)
         if as_json:
             needs = {key: value for key, value in asdict(expected).items() if key != "plan"}
-            print_json(plan_record(expected.plan) | needs | {"notes": prepared.notes})
+            about = {"prints": prints, "notes": prepared.notes}
+            print_json(plan_record(expected.plan) | needs | about)
             return
         console = Console(highlight=False, markup=False, emoji=False)
         console.print(f"{prepared.job.name}: {prepared.plan.content} -> {prepared.plan.output}")
+        console.print(prints, soft_wrap=True)
         console.print(plan_table(expected.plan))
         for line in [*forecast_lines(expected), *(f"note    {note}" for note in prepared.notes)]:
             console.print(line, soft_wrap=True)

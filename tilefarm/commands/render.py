@@ -11,11 +11,14 @@ from tilefarm.commands.common import (
     Address,
     ExecutorKind,
     ExecutorOption,
+    From,
     Json,
     RunDirOption,
     Runs,
     Set,
     fail,
+    note,
+    one_of,
     print_json,
     tell,
 )
@@ -25,11 +28,12 @@ if TYPE_CHECKING:
     from tilefarm.batch import Group
     from tilefarm.submission import Load, Manner
 
-Jobs = Annotated[list[Path], typer.Argument(help="Job files, or folders of them.", show_default=False)]
+Jobs = Annotated[list[Path] | None, typer.Argument(help="Job files, or folders of them.", show_default=False)]
 
 
 def submit(
-    jobs: Jobs,
+    jobs: Jobs = None,
+    image: From = None,
     overrides: Set = None,
     run_dir: RunDirOption = None,
     address: Address = None,
@@ -41,7 +45,8 @@ def submit(
 ) -> None:
     """Render jobs, sweeps and folders of jobs, one after the other. The same again goes on where it was.
 
-    A job that another process renders is followed; Ctrl-C then ends the following alone.
+    A job that another process renders is followed; Ctrl-C then ends the following alone. With
+    --from IMAGE the job is the one that the picture was made by, found in the picture itself.
     """
     from tilefarm.batch import load_group
     from tilefarm.submission import Manner
@@ -49,7 +54,14 @@ def submit(
     def load(path: Path) -> Group:
         return load_group(path, overrides or (), run_dir)
 
-    _render_all(jobs, load, _choice(executor, address), Manner(attach=True, fresh=fresh), as_json)
+    def load_from(path: Path) -> Group:
+        from tilefarm.rerender import load_again
+
+        return load_again(path, overrides or (), run_dir, note)
+
+    one_of(jobs, image)
+    paths, read = (jobs or [], load) if image is None else ([image], load_from)
+    _render_all(paths, read, _choice(executor, address), Manner(attach=True, fresh=fresh), as_json)
 
 
 def resume(

@@ -12,6 +12,7 @@ from tilefarm.errors import JobError
 from tilefarm.exact.evaluate import WholeEvaluator, WholePicture
 from tilefarm.execute.protocol import Executor, Keep
 from tilefarm.geometry import Box, Size
+from tilefarm.image.mirror import write_view
 from tilefarm.image.regions import RawRegions, write_regions
 from tilefarm.image.resize import write_content
 from tilefarm.image.window import open_raw, read_window
@@ -71,7 +72,7 @@ def verify_job(prepared: Prepared, executor: Executor, started: Started, number:
     field = receptive_field(job.network.name, deepest_of(job))
     with tempfile.TemporaryDirectory(prefix="tilefarm-verify-") as name:
         folder = Path(name)
-        write_content(prepared.content, prepared.plan.crop, level.size, folder / "level.f32")
+        write_view(prepared.content, prepared.plan.view, level.size, folder / "level.f32")
         window = _window(level.size)
         content = read_window(open_raw(folder / "level.f32", level.size), window)
         content.tofile(folder / "content.f32")
@@ -103,8 +104,8 @@ def _shares(prepared: Prepared, level: Size, window: Box, path: Path) -> Regions
     """The regions' shares in a window of a level; None where there is one style for all."""
     if not is_masked(prepared.job):
         return None
-    crops = prepared.masks.crops(prepared.plan.crop, prepared.content.size)
-    return write_regions(prepared.masks.regions, crops, level, path).window(level, window)
+    views = prepared.masks.views(prepared.plan.view, prepared.content.size)
+    return write_regions(prepared.masks.regions, views, level, path).window(level, window)
 
 
 def _window(level: Size) -> Box:

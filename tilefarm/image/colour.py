@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import pyvips
+from numpy.typing import NDArray
+
+from tilefarm.image.matrix_profile import MatrixProfile, matrix_profile
 
 _CHANNELS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb16": 3, "rgb": 3, "scrgb": 3, "cmyk": 4}
 _LAB = ("lab", "labs")
@@ -76,6 +80,14 @@ def srgb_profile() -> bytes:
     return bytes(pyvips.Operation.call("profile_load", "srgb"))
 
 
+@cache
+def srgb_matrix() -> NDArray[np.float64]:
+    """From linear sRGB to XYZ of white D50, shape (3, 3), as the sRGB profile has it."""
+    profile = matrix_profile(srgb_profile())
+    assert profile is not None
+    return profile.matrix
+
+
 RGB = tuple[float, float, float]
 WHITE: RGB = (1.0, 1.0, 1.0)
 
@@ -95,7 +107,7 @@ def to_srgb(image: pyvips.Image, background: RGB = WHITE) -> pyvips.Image:
     if kind.is_float:
         unit = unit.clamp()
     if kind.has_profile or kind.channels == 4:
-        unit = _from_8_bits(stored) if stored.format == "uchar" else _from_16_bits(unit, kind.channels)
+        unit = _through_profile(stored, unit, kind)
     if unit.bands == 1:
         unit = unit.bandjoin([unit, unit])
     if kind.alpha:
@@ -113,6 +125,25 @@ def _share(image: pyvips.Image, kind: ColourKind) -> pyvips.Image:
     return image.extract_band(kind.channels).cast("float").linear(1 / kind.white, 0).clamp()
 
 
+def _through_profile(stored: pyvips.Image, unit: pyvips.Image, kind: ColourKind) -> pyvips.Image:
+    """From a picture with a profile, or from CMYK without one; `unit` is the same from 0 to 1."""
+    device = stored if stored.format == "uchar" else _in_16_bits(unit)
+    if kind.channels == 3 and (profile := matrix_profile(bytes(stored.get(_PROFILE_FIELD)))):
+        return _by_matrix(device, profile)
+    return _from_8_bits(device) if device.format == "uchar" else _from_16_bits(device, kind.channels)
+
+
+def _by_matrix(device: pyvips.Image, profile: MatrixProfile) -> pyvips.Image:
+    """In floating point; what sRGB does not have is clipped (IEC 61966-2-1, section 5.3)."""
+    matrix = np.linalg.solve(srgb_matrix(), profile.matrix)
+    linear = profile.linear(device).recomb(pyvips.Image.new_from_array(matrix.tolist())).clamp()
+    return (linear <= 0.0031308).ifthenelse(linear * 12.92, linear ** (1 / 2.4) * 1.055 - 0.055)
+
+
+def _in_16_bits(unit: pyvips.Image) -> pyvips.Image:
+    return unit.linear(_WHITE_16, 0).rint().cast("ushort")
+
+
 def _from_8_bits(device: pyvips.Image) -> pyvips.Image:
     """Through the profile in one step, which LittleCMS computes closely for 8 bits in, 16 out."""
     converted = device.icc_transform(
@@ -121,15 +152,15 @@ def _from_8_bits(device: pyvips.Image) -> pyvips.Image:
     return converted.cast("float").linear(1 / _WHITE_16, 0)
 
 
-def _from_16_bits(unit: pyvips.Image, channels: int) -> pyvips.Image:
+def _from_16_bits(device: pyvips.Image, channels: int) -> pyvips.Image:
     """Through the profile by way of CIELAB.
 
     For 16 bits in, LittleCMS replaces the one step by a coarse table: saturated Display P3 came out up to
     13/255 off. The way through 16-bit CIELAB stayed within 0.9/255.
     """
-    device = unit.linear(_WHITE_16, 0).rint().cast("ushort").copy(interpretation=_SPACE_16[channels])
+    named = device.copy(interpretation=_SPACE_16[channels])
     return _from_lab(
-        device.icc_import(embedded=True, intent="relative", black_point_compensation=True, pcs="lab")
+        named.icc_import(embedded=True, intent="relative", black_point_compensation=True, pcs="lab")
     )
 
 

@@ -69,11 +69,11 @@ class PictureInfo:
         return replace(self, background=background, notes=notes)
 
 
-def inspect(path: Path, label: str) -> PictureInfo:
+def inspect(path: Path, label: str, most_pixels: int = MAX_INPUT_PIXELS) -> PictureInfo:
     """Read a picture's header; no pixel is decoded.
 
     Raises JobError, one sentence that begins with the label, for a file that is missing, empty, no
-    picture of a supported format, larger than MAX_INPUT_PIXELS, or of a colour without definition.
+    picture of a supported format, of more than `most_pixels`, or of a colour without definition.
     """
     _check_file(path, label)
     try:
@@ -88,9 +88,9 @@ def inspect(path: Path, label: str) -> PictureInfo:
             "save it again as PNG, TIFF or JPEG"
         ) from error
     stored = Size(image.width, image.height)
-    if stored.pixels > MAX_INPUT_PIXELS:
+    if stored.pixels > most_pixels:
         raise JobError(
-            f"{label}: {path} must not have more than {MAX_INPUT_PIXELS // 10**6} megapixels, "
+            f"{label}: {path} must not have more than {most_pixels // 10**6} megapixels, "
             f"got {stored} ({stored.pixels / 1e6:.0f} megapixels); save a smaller version"
         )
     try:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilefarm.files import replacing
-from tilefarm.geometry import Box, Size
+from tilefarm.geometry import Box, Size, View
 from tilefarm.image.decode import PictureInfo
-from tilefarm.image.resize import write_content
+from tilefarm.image.mirror import write_view
 from tilefarm.image.window import open_raw, read_window
 
 _VALUES_PER_BAND = 1 << 22
@@ -41,21 +41,21 @@ class RawRegions:
 
 
 def write_regions(
-    masks: Sequence[PictureInfo | None], crops: Sequence[Box], size: Size, target: Path
+    masks: Sequence[PictureInfo | None], views: Sequence[View], size: Size, target: Path
 ) -> RawRegions:
     """Write the regions of some masks at `size`; one that is None gets what the others leave.
 
-    `crops` are the parts of the masks that lie over the picture. A mask's sRGB values are the shares: middle
+    `views` are the parts of the masks that lie over the picture. A mask's sRGB values are the shares: middle
     grey is a half. Where masks overlap with more than 1 together, they share the pixel in proportion.
     """
     count = len(masks)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder, ExitStack() as stack:
         temporary = stack.enter_context(replacing(target))
         files = []
-        for number, (mask, crop) in enumerate(zip(masks, crops, strict=True)):
+        for number, (mask, view) in enumerate(zip(masks, views, strict=True)):
             files.append(Path(folder) / f"{number}.f32")
             if mask is not None:
-                write_content(mask, crop, size, files[-1])
+                write_view(mask, view, size, files[-1])
         with temporary.open("wb") as out:
             for top in range(0, size.height, _rows(size)):
                 rows = slice(top, min(top + _rows(size), size.height))

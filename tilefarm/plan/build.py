@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tilefarm.geometry import Box, Size
+from tilefarm.geometry import Box, Size, View
 from tilefarm.plan.grid import AxisGrid, Grid
 from tilefarm.plan.halo import Piece, partition, receptive_field
 from tilefarm.plan.layers import deepest_of
 from tilefarm.plan.pyramid import pyramid, style_size
 from tilefarm.spec.model import Job
+from tilefarm.spec.sheet import Sheet
 from tilefarm.spec.values import USUAL_TILE
 
 _ENOUGH_PIECES = 4
@@ -58,12 +59,23 @@ class RenderPlan:
 
     content: Size
     """The content picture's size, its orientation applied."""
-    crop: Box
-    """The part of the content that is shown."""
-    output: Size
+    view: View
+    """The part of the content that is shown, and where it lies on the painted picture."""
+    sheet: Sheet
+    """The output file, where it is cut, and where the painted picture lies in it."""
     core: int
     """Of the exact method: the most pixels of a side that a piece has without its halo."""
     levels: tuple[LevelPlan, ...]
+
+    @property
+    def crop(self) -> Box:
+        """The part of the content that is shown, in its pixels."""
+        return self.view.crop
+
+    @property
+    def output(self) -> Size:
+        """The output file's size."""
+        return self.sheet.size
 
     @property
     def evaluated_pixels(self) -> int:
@@ -91,7 +103,7 @@ def build_plan(job: Job, content: Size, styles: Sequence[Size], core: int | None
         core = job.tiles.side
     most_whole = job.tiles.side if job.method == "feathered" else min(job.tiles.side, USUAL_TILE)
     levels = []
-    for index, size in enumerate(pyramid(target.size, job.pyramid.smallest)):
+    for index, size in enumerate(pyramid(target.view.canvas, job.pyramid.smallest)):
         grid = Grid.of(size, most_whole)
         tiled = not grid.is_whole and job.method == "feathered"
         pieces: tuple[Piece, ...] = ()
@@ -111,7 +123,7 @@ def build_plan(job: Job, content: Size, styles: Sequence[Size], core: int | None
                 pieces=pieces,
             )
         )
-    return RenderPlan(content, target.crop, target.size, core, tuple(levels))
+    return RenderPlan(content, target.view, target.sheet, core, tuple(levels))
 
 
 def _pieces(job: Job, window: Size, core: int) -> tuple[Piece, ...]:

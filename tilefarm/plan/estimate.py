@@ -184,6 +184,9 @@ def disk_bytes(job: Job, plan: RenderPlan) -> int:
         painting = work + 4 * content
         working = max(working, measuring, painting)
         work_before = work
+    if plan.sheet.margin is not None:  # it comes around the coloured picture, and around its alpha
+        sheets = (2 if job.alpha.mode == "keep" else 1) * _raw(plan.sheet.size)
+        working = max(working, work_before + 2 * _raw(plan.levels[-1].size) + sheets)
     # When the picture is written its alpha takes no more room than contents did before.
     output = output_bytes(plan.output, job.output.bit_depth, job.alpha.mode == "keep")
     return canvases + moment_bytes(job, plan) + working + output

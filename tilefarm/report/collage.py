@@ -46,14 +46,15 @@ def write_collage(runs: Sequence[RunDir], output: Path | None, height: int) -> P
     gap = max(2, height // 100)
     widths = [sum(_scaled(one, height).width + gap for one in row) - gap for row in rows]
     size = Size(max(widths), len(rows) * (height + gap) - gap)
-    check_target(target, kind, size)
+    form = FileForm(kind, 8, DEFAULT_DPI, dither=True)
+    check_target(target, form, size)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder, ExitStack() as opened:
         lines = [
             _row(row, height, gap, Path(folder) / str(number), opened) for number, row in enumerate(rows)
         ]
         whole = Path(folder) / "collage.f32"
         save_raw(_joined(lines, "vertical", gap), whole)
-        write_output(whole, size, target, FileForm(kind, 8, DEFAULT_DPI))
+        write_output(whole, size, target, form)
     return target
 
 

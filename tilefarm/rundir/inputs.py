@@ -51,6 +51,17 @@ def check_job(run: RunDir) -> None:
         )
 
 
+def input_hashes(run: RunDir, job: Job) -> dict[str, str]:
+    """By key, the SHA-256 that the files had which decide the pixels, when the run was started.
+
+    A run of a version before has no record of them; its folder's name says that they are still the same.
+    """
+    record = _read_inputs(run)
+    decides = pixel_inputs(job) if record is None else record["decides"]
+    files = dict(input_files(job))
+    return {role: value for key, value in _leaves(decides) if (role := _role(key)) in files}
+
+
 def differences(run: RunDir, job: Job) -> list[str]:
     """What decides the pixels of a job and is not as the run was started with, each as a clause.
 

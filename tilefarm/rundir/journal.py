@@ -19,6 +19,8 @@ from tilefarm.errors import JobError, TilefarmError
 from tilefarm.files import telling_when_full
 from tilefarm.sealed import DamagedError, opened_json, sealed_json
 from tilefarm.solve.contract import Precision
+from tilefarm.spec.file_form import DEFAULT_QUALITY, Compression
+from tilefarm.spec.profile_names import Intent
 
 FORMAT = 2
 """Of run folders. In format 1 lines have no sum."""
@@ -104,6 +106,21 @@ class Exported(_Line):
     """What was done to the canvas's colours."""
     alpha: bool = False
     """Whether it has the content's transparency."""
+    profile: str = "srgb"
+    """Its name, or the SHA-256 of its file."""
+    intent: Intent = "relative"
+    compression: Compression = "deflate"
+    tiled: bool = True
+    pyramid: bool = False
+    quality: int = DEFAULT_QUALITY
+    lossless: bool = False
+    dither: bool = False
+    """These eight are as in `FileForm`; their defaults say what versions wrote that did not record them."""
+    provenance: bool = True
+    """Whether it carries a record of how it was made. The default is of versions that wrote none: a picture
+    that was delivered is not written again for it."""
+    sheet: str = ""
+    """Its bleed and margin; empty where it has none."""
     seconds: float
 
 

@@ -109,12 +109,34 @@ def worker_losses_so_far(run: RunDir) -> int:
     return count if isinstance(count, int) else 0
 
 
+def sheet_record(plan: RenderPlan) -> dict[str, Any]:
+    """The file and what becomes of it in print: boxes are left, top, right, bottom, in the file's pixels.
+
+    `bleed` is what is cut off on these sides, `picture` where the painted picture lies and `content` where
+    the content does, which around it goes on mirrored; `margin` is the sRGB colour of plain paper, 0..1, or
+    null.
+    """
+    sheet, place = plan.sheet, plan.view.place
+    left, top = sheet.picture.left, sheet.picture.top
+    return {
+        "width": sheet.size.width,
+        "height": sheet.size.height,
+        "trim": [sheet.trim.left, sheet.trim.top, sheet.trim.right, sheet.trim.bottom],
+        "bleed": list(sheet.bleed),
+        "picture": [left, top, sheet.picture.right, sheet.picture.bottom],
+        "content": [left + place.left, top + place.top, left + place.right, top + place.bottom],
+        "margin": None if sheet.margin is None else list(sheet.margin),
+        "enlarged": round(plan.view.factor, 3),
+    }
+
+
 def plan_record(plan: RenderPlan) -> dict[str, Any]:
     """The plan as data: plan.json and `tilefarm plan --json`."""
     return {
         "content": {"width": plan.content.width, "height": plan.content.height},
         "crop": [plan.crop.left, plan.crop.top, plan.crop.right, plan.crop.bottom],
         "output": {"width": plan.output.width, "height": plan.output.height},
+        "sheet": sheet_record(plan),
         "tile_solves": plan.tiles,
         "core": plan.core,
         "evaluated_megapixels": round(plan.evaluated_pixels / 1e6, 1),

@@ -16,15 +16,24 @@ _NAMED = {"#ffffff": "white", "#000000": "black"}
 _CODE = re.compile(r"#[0-9a-f]{6}")
 
 
-def _background(value: Any) -> str:
+def colour(value: Any, *others: str) -> str:
+    """A colour in one form, or one of the other words. Raises ValueError for anything else."""
     text = value.lower() if isinstance(value, str) else ""
     text = _NAMED.get(text, text)
-    if text in _NAMED.values() or _CODE.fullmatch(text):
+    if text in (*others, *_NAMED.values()) or _CODE.fullmatch(text):
         return text
-    raise ValueError(f"must be white, black or a colour such as '#c0ffee', in quotes, got {found(value)}")
+    words = ", ".join([*others, "white", "black"])
+    raise ValueError(f"must be {words} or a colour such as '#c0ffee', in quotes, got {found(value)}")
 
 
-Background = Annotated[str, PlainValidator(_background)]
+def rgb_of(colour: str) -> tuple[float, float, float]:
+    """A colour's red, green and blue in sRGB, 0..1."""
+    code = {name: code for code, name in _NAMED.items()}.get(colour, colour)
+    red, green, blue = (int(code[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    return red, green, blue
+
+
+Background = Annotated[str, PlainValidator(colour)]
 
 
 class Alpha(Section):
@@ -38,9 +47,7 @@ class Alpha(Section):
     @property
     def rgb(self) -> tuple[float, float, float]:
         """The background's red, green and blue, 0..1."""
-        code = {name: code for code, name in _NAMED.items()}.get(self.background, self.background)
-        red, green, blue = (int(code[at : at + 2], 16) / 255 for at in (1, 3, 5))
-        return red, green, blue
+        return rgb_of(self.background)
 
 
 def _from_short_form(value: Any) -> Any:

@@ -15,7 +15,8 @@ def input_files(job: Job) -> Iterator[tuple[str, Path]]:
         for key in ("image", "mask", "style_mask"):
             if (path := getattr(style, key)) is not None:
                 yield f"styles.{number}.{key}", path
-    for key, value in (("init", job.init), ("network.weights", job.network.weights)):
+    named = {"init": job.init, "network.weights": job.network.weights, "output.profile": job.output.profile}
+    for key, value in named.items():
         if isinstance(value, Path):
             yield key, value
 

@@ -101,8 +101,8 @@ def _deciding(section: Section) -> dict[str, Any]:
 
 def _size_request(output: Output) -> dict[str, object]:
     """The request in pixels: prints of the same pixels are the same request, whatever their dpi."""
-    if (paper := output.print_size) is not None:
-        return {"print": [paper.width, paper.height]}
+    if output.print is not None:
+        return output.print.deciding(output.dpi)
     for key in ("width", "height", "long_side"):
         if (pixels := getattr(output, key)) is not None:
             return {key: pixels}

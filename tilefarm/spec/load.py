@@ -49,7 +49,7 @@ def read_document(
     if not isinstance(document.data, dict):
         state = "is empty" if document.data is None else "does not hold a mapping of keys to values"
         raise JobError(f"{path} {state}; a job file has at least content, style and output.path")
-    parsed, problems = _parse_all(overrides)
+    parsed, problems = parse_all(overrides)
     parsed = [read(override) for override in parsed]
     problems = [f"{path}, line {line}: {problem}" for line, problem in document.problems] + problems
     return document, parsed, problems + apply(document.data, parsed)
@@ -84,7 +84,8 @@ def _outside(document: Document, parsed: Sequence[Override], path: Path) -> Iter
             yield f"{place}: {dotted(location)} {sentence_end}"
 
 
-def _parse_all(texts: Sequence[str]) -> tuple[list[Override], list[str]]:
+def parse_all(texts: Sequence[str]) -> tuple[list[Override], list[str]]:
+    """The overrides that can be read, and a sentence about each of the others."""
     overrides: list[Override] = []
     problems: list[str] = []
     for text in texts:

@@ -13,18 +13,21 @@ from pydantic import Field
 
 from tilefarm.spec.alpha import Alpha, AlphaChoice, alpha_without_place
 from tilefarm.spec.color import Color, ColorChoice
+from tilefarm.spec.file_form import FileForm
 from tilefarm.spec.layer_defaults import with_default_layers
 from tilefarm.spec.making import AnimationKey, Snapshots, SnapshotsKey, animation_conflicts
 from tilefarm.spec.networks import NETWORK_NAMES, NetworkName, PaddingName, PoolingName, convolutions
 from tilefarm.spec.objective import Objective
 from tilefarm.spec.optimizer import Optimizer
-from tilefarm.spec.output import Output, Target
+from tilefarm.spec.output import Output
+from tilefarm.spec.output_presets import preset_without_alpha
 from tilefarm.spec.paper import Length, Print
 from tilefarm.spec.paths import NAMED_WEIGHTS, InputPath, WeightsSource
 from tilefarm.spec.preset import other_networks, with_preset
 from tilefarm.spec.presets import PresetName
 from tilefarm.spec.rules import overwritten_inputs, unfollowable_gradients, unknown_layers
 from tilefarm.spec.section import Conflict, Section
+from tilefarm.spec.sheet import Target
 from tilefarm.spec.start import Init, useless_noise
 from tilefarm.spec.useless import useless_keys
 from tilefarm.spec.values import (
@@ -178,6 +181,11 @@ class Job(Section):
     snapshots: SnapshotsKey = Snapshots()
     animation: AnimationKey = None
 
+    @property
+    def form(self) -> FileForm:
+        """What kind of file the picture becomes."""
+        return self.output.form(self.seed)
+
     @classmethod
     def prepared(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """`style: PATH` as `styles`, the preset's keys, and the layers that are the network's own default."""
@@ -199,6 +207,7 @@ class Job(Section):
         yield from unfollowable_gradients(given)
         yield from useless_noise(given)
         yield from alpha_without_place(given)
+        yield from preset_without_alpha(given)
         yield from useless_keys(own, given)
         if folder is not None:
             yield from overwritten_inputs(given, folder)

@@ -3,50 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from tilefarm.errors import JobError
-from tilefarm.geometry import Box, Size
-from tilefarm.spec.file_form import FileForm, Format
+from tilefarm.geometry import Size
+from tilefarm.spec.file_form import FileForm
+from tilefarm.spec.file_keys import FileKeys
+from tilefarm.spec.output_presets import SIZE_KEYS as SIZE_KEYS
+from tilefarm.spec.output_presets import OutputPresetName, preset_conflicts, with_output_preset
 from tilefarm.spec.paper import DEFAULT_DPI, LONGEST_SIDE, Dpi, Print
-from tilefarm.spec.paths import OUTPUT_FORMATS, OutputPath
-from tilefarm.spec.section import Conflict, Section
-
-SIZE_KEYS = ("width", "height", "long_side", "print")
-"""The keys that ask for a size; a job has at most one of them."""
+from tilefarm.spec.section import Conflict
+from tilefarm.spec.sheet import Target, lay_out, whole
 
 Pixels = Annotated[int, Field(ge=1, le=LONGEST_SIDE)]
 
 
-@dataclass(frozen=True)
-class Target:
-    """The picture to make and the part of the content that it shows."""
+class Output(FileKeys):
+    """Where the picture goes, its form, its size and resolution."""
 
-    size: Size
-    crop: Box
-    """In the content's pixels, after its orientation was applied."""
-
-
-class Output(Section):
-    """Where the picture goes, its size, resolution and depth."""
-
-    path: OutputPath
+    preset: OutputPresetName | None = None
+    """A purpose whose settings stand in for the defaults; says nothing once they are filled in."""
     width: Pixels | None = None
     height: Pixels | None = None
     long_side: Pixels | None = None
     print: Print | None = None
     dpi: Dpi = Field(default=None, validate_default=True)
     """Dots per inch: `print.dpi` where only that was given, else 300."""
-    bit_depth: Literal[8, 16] = Field(default=None, validate_default=True)
-    """16 for TIFF, 8 for PNG and JPEG, unless given."""
+    provenance: bool = True
+    """Whether the file carries a record of how it was made."""
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
-        """At most one key may ask for a size."""
+        """At most one key may ask for a size; and those of the preset and of the file."""
+        yield from preset_conflicts(given)
+        yield from super().conflicts(with_output_preset(given), folder)
         sizes = [key for key in SIZE_KEYS if given.get(key) is not None]
         for other in sizes[1:]:
             yield Conflict(
@@ -54,6 +47,11 @@ class Output(Section):
                 f"cannot be given together with output.{sizes[0]}; "
                 "keep only one of width, height, long_side and print",
             )
+
+    @classmethod
+    def prepared(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The preset's keys, as if they had been given."""
+        return with_output_preset(given)
 
     @field_validator("dpi", mode="before")
     @classmethod
@@ -71,33 +69,22 @@ class Output(Section):
             return dpi
         if paper.dpi is not None and paper.dpi != dpi:
             raise ValueError(f"is {dpi:g} but output.print.dpi is {paper.dpi:g}; keep only one of them")
-        for side, length in (("wide", paper.width), ("high", paper.height)):
-            if not 1 <= length.pixels(dpi) <= LONGEST_SIDE:
+        file = paper.file_size(dpi)
+        for side, length, all_in_all in (
+            ("wide", paper.width, file.width),
+            ("high", paper.height, file.height),
+        ):
+            if length.pixels(dpi) < 1 or all_in_all > LONGEST_SIDE:
+                pixels = all_in_all if length.pixels(dpi) else 0
                 raise ValueError(
-                    f"of {dpi:g} makes the print {length.pixels(dpi)} pixels {side}; a side must have "
+                    f"of {dpi:g} makes the print {pixels} pixels {side}; a side must have "
                     f"1 to {LONGEST_SIDE} pixels, so choose another dpi or another size of the print"
                 )
         return dpi
 
-    @field_validator("bit_depth", mode="before")
-    @classmethod
-    def _default_bit_depth(cls, value: Any, info: ValidationInfo) -> Any:
-        path = info.data.get("path")
-        if value is None:
-            return 16 if path and _format(path) == "tiff" else 8
-        if value == 16 and path and _format(path) == "jpeg":
-            raise ValueError("must be 8 for JPEG, got 16; write a .tif or .png file to keep 16 bits")
-        return value
-
-    @property
-    def format(self) -> Format:
-        """The kind of file, from the path's ending."""
-        return _format(self.path)
-
-    @property
-    def form(self) -> FileForm:
-        """Everything about the file but its place, its size and its pixels."""
-        return FileForm(self.format, self.bit_depth, self.dpi)
+    def form(self, seed: int) -> FileForm:
+        """Everything about the file but its place, its size and its pixels; `seed` is for its dithering."""
+        return self.form_at(self.dpi, seed)
 
     @property
     def resolved_dpi(self) -> float:
@@ -106,27 +93,25 @@ class Output(Section):
 
     @property
     def print_size(self) -> Size | None:
-        """The print's size in pixels, None if no print was asked for."""
-        if self.print is None:
-            return None
-        return Size(self.print.width.pixels(self.dpi), self.print.height.pixels(self.dpi))
+        """The print's size in pixels, its bleed included; None if no print was asked for."""
+        return None if self.print is None else self.print.file_size(self.dpi)
 
     def target(self, content: Size) -> Target:
-        """The picture's size for a content of this size (after orientation), and the content's part in it.
+        """The picture to make of a content of this size (after orientation).
 
-        A print shows the largest centred part of the content that has the print's aspect; everything
-        else shows all of the content and keeps its aspect. Raises JobError if a side that follows from
-        the aspect is longer than 300,000 pixels.
+        A print is laid out as `lay_out` says; everything else shows all of the content and keeps its
+        aspect. Raises JobError as that does, and if a side that follows from the aspect is longer than
+        300,000 pixels.
         """
-        if (paper := self.print_size) is not None:
-            return Target(paper, centred(content, paper))
+        if self.print is not None:
+            return lay_out(self.print, self.dpi, content)
         size = self._size_by_aspect(content)
         if size.long_side > LONGEST_SIDE:
             raise JobError(
                 f"output would have {size} pixels from a content of {content}, but a side may have at most "
                 f"{LONGEST_SIDE}; set output.long_side to at most {LONGEST_SIDE}"
             )
-        return Target(size, Box.of(content))
+        return whole(content, size)
 
     def _size_by_aspect(self, content: Size) -> Size:
         if self.width is not None:
@@ -136,18 +121,3 @@ class Output(Section):
         if self.long_side is not None:
             return content.fit_long_side(self.long_side)
         return content
-
-
-def _format(path: Path) -> Format:
-    return OUTPUT_FORMATS[path.suffix.lower()]
-
-
-def centred(content: Size, aspect: Size) -> Box:
-    """The largest box in the middle of `content` with the aspect of `aspect`, at least one pixel a side."""
-    width, height = content.width, content.height
-    if width * aspect.height > height * aspect.width:
-        width = max(1, round(height * aspect.width / aspect.height))
-    else:
-        height = max(1, round(width * aspect.height / aspect.width))
-    left, top = (content.width - width) // 2, (content.height - height) // 2
-    return Box(left, top, left + width, top + height)

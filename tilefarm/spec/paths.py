@@ -22,6 +22,7 @@ OUTPUT_FORMATS: dict[str, Format] = {
     ".png": "png",
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
+    ".webp": "webp",
 }
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
 NAMED_WEIGHTS: tuple[Literal["bundled", "torchvision"], ...] = ("bundled", "torchvision")

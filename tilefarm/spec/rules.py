@@ -55,6 +55,7 @@ def overwritten_inputs(given: Mapping[str, Any], folder: Path) -> Iterator[Confl
         "style": given.get("style"),
         "network.weights": written(given.get("network"), "weights"),
         "init": given.get("init"),
+        "output.profile": written(given.get("output"), "profile"),
     }
     if isinstance(styles, list | tuple):
         for key in ("image", "mask", "style_mask"):

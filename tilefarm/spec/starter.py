@@ -91,15 +91,35 @@ style: {style}
 
 output:
   path: {output}
-  # The finished picture: .tif for print shops, .png or .jpg for everything else.
+  # preset: lab-srgb         # What a purpose asks for: lab-srgb, lab-adobe, poster, web or archive. Delete
+                             # the keys that are to come from it: what this file says comes first.
+  # The finished picture: .tif for print shops, .png, .jpg or .webp for everything else.
   #
   # Its size. Without one of these lines it gets as many pixels as the photograph. Use at most one:
   # width: 6000              # Pixels across; the height follows from the photograph.
   # height: 4500             # Pixels down; the width follows from the photograph.
   # long_side: 6000          # Pixels of the longer side.
-  # print: {{width: 40cm, height: 30cm}}   # Paper, in cm, mm or in; what does not fit is cut off evenly.
+  # print:                   # A sheet of paper, in cm, mm or in.
+  #   width: 40cm
+  #   height: 30cm
+  #   bleed: 0mm             # What the print shop cuts off on every side: the file is larger by so much.
+  #   fit: crop              # What has not the sheet's shape is cut off evenly. pad: all of the photograph is
+  #                          # seen, and goes on mirrored. exact: the photograph must have the sheet's shape.
+  #   pad: mirror            # white, black or "#c0ffee": a margin of plain paper instead of the mirrored one.
   dpi: 300                   # Dots per inch: how large the pixels are on paper. Posters can do with 150.
   bit_depth: {bit_depth:<2}              # 16 keeps skies free of steps (.tif, .png); 8 makes smaller files.
+  provenance: true           # The file says how it was made: tilefarm submit --from PICTURE makes it again.
+  # dither: true             # Only 8 bits: noise of one step hides the steps in skies. Without it: true.
+  profile: srgb              # The colours of the file: display-p3 and adobe-rgb hold more saturated ones. Or
+                             # a printer's profile, for example paper.icc, if the print shop asks for it.
+  # intent: relative         # Only with another profile: what becomes of colours that it does not have.
+                             # relative takes the nearest, perceptual keeps their distances; also
+                             # saturation and absolute (with the colour of the paper).
+  # compression: deflate     # Only .tif: lzw is what old programs read; also zstd and none.
+  # tiled: true              # Only .tif: false stores strips, which some print software needs.
+  # pyramid: false           # Only .tif: true adds smaller copies, for programs that zoom.
+  # quality: 95              # Only .jpg and .webp: 1 to 100.
+  # lossless: false          # Only .webp: true keeps every pixel as it is.
 
 method: exact                # The whole picture at once, evaluated piece by piece, without seams.
                              # feathered: overlapping tiles, each painted alone, that are blended softly.

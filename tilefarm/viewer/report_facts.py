@@ -114,6 +114,12 @@ def print_rows(source: RunSource) -> list[Row]:
     dpi = job.output.dpi
     width, height = (side / dpi * _CM_PER_INCH for side in (size.width, size.height))
     rows = [("The file at its resolution", f"{width:.1f} x {height:.1f} cm at {dpi:g} dpi")]
+    sheet = source.prepared.plan.sheet
+    if any(sheet.bleed):
+        cut = " x ".join(f"{side / dpi * _CM_PER_INCH:.1f}" for side in (sheet.trim.width, sheet.trim.height))
+        rows.append(("When it has been cut", f"{cut} cm"))
+    if sheet.margin is not None:
+        rows.append(("Around the picture", "plain paper, which the views above leave out"))
     asked = job.output.model_dump(mode="json").get("print") or {}
     return rows + [(key.replace("_", " ").capitalize(), str(value)) for key, value in asked.items() if value]
 

@@ -88,12 +88,23 @@ def _data(source: RunSource, shown: Shown) -> dict[str, Any]:
     result = shown.result.zoom if shown.result is not None else None
     return {
         "result": result.record(prefix) if result else None,
-        "content": shown.content.record(prefix) if shown.content else None,
+        "content": shown.content.record(prefix) | _place(source) if shown.content else None,
         "levels": [
             {"level": one.level.index + 1, "zoom": one.zoom.record(prefix)}
             for one in shown.levels
             if one.zoom is not None
         ],
+    }
+
+
+def _place(source: RunSource) -> dict[str, float]:
+    """Where the content lies on the picture, which goes on mirrored around it: shares of its width."""
+    view = source.prepared.plan.view
+    left, top, across = view.place.left, view.place.top, view.place.width
+    return {
+        "x": left / view.canvas.width,
+        "y": top / view.canvas.width,
+        "across": across / view.canvas.width,
     }
 
 

@@ -74,9 +74,9 @@ class RunSource:
 
     @property
     def content_size(self) -> Size:
-        """Of the content as it is shown: the finest level's, but never larger than the part of the file."""
-        crop, finest = self.prepared.plan.crop.size, self.levels[-1].size
-        return Size(min(crop.width, finest.width), min(crop.height, finest.height))
+        """Of the content as it is shown: as on the finest level, but never larger than in its file."""
+        crop, place = self.prepared.plan.crop.size, self.prepared.plan.view.place.size
+        return Size(min(crop.width, place.width), min(crop.height, place.height))
 
     @contextmanager
     def content(self) -> Iterator[pyvips.Image]:
