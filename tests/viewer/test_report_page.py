@@ -45,9 +45,12 @@ def opened(browser: Browser, address: str) -> Iterator[Watched]:
         assert watched.complaints == []
 
 
+VIEWER = "OpenSeadragon.getViewer('result')"
+
+
 def seen_width(page: Page) -> float:
     """The share of the picture's width that is in view."""
-    width: float = page.evaluate("OpenSeadragon.getViewer('result').viewport.getBounds(true).width")
+    width: float = page.evaluate(f"{VIEWER}.viewport.getBounds(true).width")
     return width
 
 
@@ -147,6 +150,14 @@ def test_keys_zoom_the_picture(opened: Watched) -> None:
     until_near(page, "#level-2", 0.45, RED)
 
 
+def test_a_whole_picture_stays_whole_in_another_window(opened: Watched) -> None:
+    page = opened.page
+    until_near(page, "#stage", 0.7, BLUE)
+    page.set_viewport_size({"width": 420, "height": 800})
+    until_near(page, "#stage", 0.05, GREEN)
+    until_near(page, "#stage", 0.95, BLUE)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_it_is_readable_everywhere(browser: Browser, address: str, width: int, scheme: Any) -> None:
@@ -169,7 +180,7 @@ def test_motion_is_reduced_where_that_is_wished(browser: Browser, address: str) 
     with open_page(browser, viewport={"width": 1000, "height": 800}, reduced_motion="reduce") as watched:
         page = watched.page
         shown(page, address)
-        page.wait_for_function("OpenSeadragon.getViewer('result').world.getItemCount() === 2")
+        page.wait_for_function(f"{VIEWER}.world.getItemCount() === 2")
         whole = seen_width(page)
         page.evaluate("document.querySelector('[aria-label=\"Closer\"]').click()")
         page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -230,4 +241,23 @@ def test_a_picture_one_pixel_wide(browser: Browser, tmp_path: Path) -> None:
         watched.page.get_by_role("slider").press("Home")
         until_near(watched.page, "#stage", 0.5, BLUE, 0.5)
         until_near(watched.page, "#level-1", 0.5, BLUE, 0.5)
+        assert watched.complaints == []
+
+
+def test_a_sheet_is_larger_than_its_photograph(browser: Browser, tmp_path: Path) -> None:
+    """A photograph of 4:3 on a square sheet with bleed: the painting goes on mirrored above and below."""
+    write_inputs(tmp_path)
+    (tmp_path / "gate.yaml").write_text(job_text("gate"))
+    paper = "output.print={width: 10in, height: 10in, bleed: 1in, fit: pad}"
+    run = painted(tmp_path / "gate.yaml", paper, "output.dpi=10")
+    with open_page(browser, viewport={"width": 900, "height": 900}) as watched:
+        page = watched.page
+        shown(page, write_report(run).as_uri())
+        page.get_by_role("slider").press("End")
+        until_near(page, "#stage", 0.5, GREEN, 0.5)
+        for down, wanted in ((0.12, BLUE), (0.25, GREEN), (0.75, GREEN), (0.88, BLUE)):
+            until_near(page, "#stage", 0.6, wanted, down)
+        expect(page.get_by_text("30.5 x 30.5 cm at 10 dpi")).to_be_visible()
+        expect(page.get_by_text("25.4 x 25.4 cm")).to_be_visible()
+        expect(page.locator("#facts").get_by_text("1in", exact=True)).to_be_visible()
         assert watched.complaints == []

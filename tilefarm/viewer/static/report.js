@@ -25,26 +25,33 @@
     }
   }
 
-  // The photograph lies over the painting and is cut off at the divider.
+  // The photograph lies over the painting and is cut off at the divider. Where it covers all of it, the
+  // painting is cut off there too: it would shine through the edges.
   function split() {
+    const covered = !data.content.x && !data.content.y && data.content.across === 1;
     let share = 0.5;
-    let shown = 1;
+
+    function part(item, left, right) {
+      const size = item.getContentSize();
+      const from = Math.max(0, left);
+      const to = Math.min(size.x, right);
+      const opacity = from < to ? 1 : 0;
+      if (item.getOpacity() !== opacity) {
+        item.setOpacity(opacity);
+      }
+      if (opacity) {
+        item.setClip(new OpenSeadragon.Rect(from, 0, to - from, size.y));
+      }
+    }
 
     function cut() {
-      const item = viewer.world.getItemAt(1);
-      if (!item) {
+      if (viewer.world.getItemCount() < 2) {
         return;
       }
+      const [painting, photograph] = [0, 1].map((index) => viewer.world.getItemAt(index));
       const edge = new OpenSeadragon.Point(share * stage.clientWidth, 0);
-      const size = item.getContentSize();
-      const x = Math.min(size.x, item.viewerElementToImageCoordinates(edge).x);
-      if ((x > 0 ? 1 : 0) !== shown) {
-        shown = x > 0 ? 1 : 0;
-        item.setOpacity(shown);
-      }
-      if (shown) {
-        item.setClip(new OpenSeadragon.Rect(0, 0, x, size.y));
-      }
+      part(photograph, 0, photograph.viewerElementToImageCoordinates(edge).x);
+      part(painting, covered ? painting.viewerElementToImageCoordinates(edge).x : 0, Infinity);
     }
 
     function move(to) {

@@ -43,9 +43,29 @@ var tilefarmZoom = (function () {
         options || {}
       )
     );
+    stayWhole(viewer);
     viewer.canvas.setAttribute("role", "application");
     viewer.canvas.setAttribute("aria-label", name);
     return viewer;
+  }
+
+  // A picture that was seen as a whole still is when the window has another size, or the phone is turned.
+  function stayWhole(viewer) {
+    let whole = true;
+    let waiting = false;
+    viewer.addHandler("resize", () => {
+      if (whole && !waiting) {
+        waiting = true;
+        window.requestAnimationFrame(() => { // the viewer scales the picture after this event
+          waiting = false;
+          viewer.viewport.goHome(true);
+        });
+      }
+    });
+    viewer.addHandler("viewport-change", () => {
+      const port = viewer.viewport;
+      whole = waiting || Math.abs(port.getZoom() / port.getHomeZoom() - 1) < 0.01;
+    });
   }
 
   // Brings another viewer to the leader's place: the same middle, and as many times closer than its whole.
