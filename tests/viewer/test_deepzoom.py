@@ -120,6 +120,21 @@ def test_the_small_copy_is_the_picture(tmp_path: Path, size: Size) -> None:
     assert np.abs(found - wanted).mean() < 2
 
 
+def test_tiles_of_the_small_copy_meet(tmp_path: Path) -> None:
+    """Stripes on both sides of the tiles' border at 510 show a shift by a single pixel."""
+    size = Size(700, 600)
+    stripes = np.zeros((600, 700, 3), np.float32)
+    stripes[:, np.arange(700) // 16 % 2 == 1] = 1
+    stripes[np.arange(600) // 16 % 2 == 1] *= 0.5
+    stripes.tofile(tmp_path / "c.f32")
+    zoom = canvas_tiles(tmp_path / "c.f32", size, tmp_path, "result")
+    small = write_small_copy(zoom, tmp_path, tmp_path / "small.jpg", 480)
+    whole = Image.fromarray((stripes * 255).astype(np.uint8))
+    wanted = np.asarray(whole.resize((small.width, small.height), Image.Resampling.LANCZOS)).astype(float)
+    with Image.open(tmp_path / "small.jpg") as image:
+        assert np.abs(np.asarray(image.convert("RGB")) - wanted).max() < 60
+
+
 @pytest.mark.parametrize(
     "name", ["a b", "[Q=5]", "new\nline", "emoji \U0001f600", os.fsdecode(b"no\xffutf8")]
 )

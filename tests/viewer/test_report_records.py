@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.reported import painted, small_run
@@ -50,6 +50,7 @@ class Reader(HTMLParser):
 
 
 @given(st.text())
+@example(HOSTILE)
 def test_any_text_in_markup_is_text(value: str) -> None:
     read = Reader(table((value, "b"), [(value, value)], value) + terms([(value, value)]))
     plain = value.replace("\r", "").replace("\x00", "")
@@ -70,6 +71,7 @@ def test_any_text_in_markup_is_text(value: str) -> None:
     }
 
 
+@example(HOSTILE)
 @given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_embedded_data_comes_back_and_closes_no_element(value: object) -> None:
     text = embedded(value)
@@ -216,3 +218,22 @@ def test_a_run_whose_picture_has_gone_is_refused_with_its_name(tmp_path: Path) -
 def _job(folder: Path) -> Path:
     small_run(folder)
     return folder / "gate.yaml"
+
+
+def test_a_damaged_canvas_is_not_shown(tmp_path: Path) -> None:
+    run = small_run(tmp_path)
+    with run.canvas(1).open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\xff")
+    page = write_report(run).read_text()
+    assert "The finest canvas is gone or damaged: the picture shown is that of level 1." in page
+    assert "from its preview, since its canvas has gone or is damaged" in page
+    record = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    assert record["result"]["url"] == "tiles/level-1_files/"
+    assert [one["level"] for one in record["levels"]] == [1, 2]
+    for number in (0, 1):
+        run.canvas(number).unlink()
+    run.preview(1).write_bytes(b"no picture")
+    page = write_report(run).read_text()
+    assert "its preview cannot be read" in page
+    assert "No canvas of this run is there any more" in page
