@@ -68,6 +68,7 @@ ORDER = (
     "forecast",
     "doctor",
     "report",
+    "viewer",
     "cancel",
     "pause",
     "viewer",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tilefarm.commands import deliver, files, look, render, steer, watch
+from tilefarm.commands import deliver, files, look, pages, render, steer, watch
 from tilefarm.streams import survive_closed_streams
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ for command in (
     deliver.export,
     deliver.check,
     files.collage,
+    pages.report,
     look.verify,
     look.doctor,
 ):

@@ -104,11 +104,12 @@ def remove_leftovers(target: Path) -> None:
     """
     for path in target.parent.glob(f".{escape(target.name)}.*.part{escape(target.suffix)}"):
         process = path.name.removeprefix(f".{target.name}.").partition(".")[0]
-        if process.isdecimal() and not _is_alive(int(process)):
+        if process.isdecimal() and not is_alive(int(process)):
             path.unlink(missing_ok=True)
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether another process of this id is at work."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -146,7 +146,7 @@ def _legend(pen: _Pen, levels: Sequence[LevelLosses]) -> None:
 
 def _frame(pen: _Pen, axes: Axes, panel: int, level: LevelLosses, colour: Colour) -> None:
     left, right = axes.left(panel), axes.left(panel) + axes.width
-    for loss, _ in _ticks(axes):
+    for loss, _ in ticks(axes):
         pen.line([(left, axes.y(loss)), (right, axes.y(loss))], _GRID, 1)
     corners = [(left, _TOP), (right, _TOP), (right, axes.bottom), (left, axes.bottom), (left, _TOP)]
     pen.line(corners, _GREY, 1)
@@ -155,7 +155,7 @@ def _frame(pen: _Pen, axes: Axes, panel: int, level: LevelLosses, colour: Colour
         (left + axes.width / 2, _TOP - 26), f"{level.width}x{level.height}", 18 if roomy else 12, colour, "mb"
     )
     pen.text((left + axes.width / 2, _TOP - 6), f"level {level.level}", 16 if roomy else 12, _GREY, "mb")
-    for step in _step_ticks(level.steps, axes.width):
+    for step in step_ticks(level.steps, axes.width):
         x = axes.x(panel, step)
         pen.line([(x, axes.bottom), (x, axes.bottom + 6)], _GREY, 1)
         anchor = "la" if step == 0 else "ra" if x > right - 10 else "ma"  # labels of neighbours do not meet
@@ -163,13 +163,13 @@ def _frame(pen: _Pen, axes: Axes, panel: int, level: LevelLosses, colour: Colour
 
 
 def _loss_axis(pen: _Pen, axes: Axes) -> None:
-    for loss, labelled in _ticks(axes):
+    for loss, labelled in ticks(axes):
         if labelled:
             pen.line([(_LEFT - 6, axes.y(loss)), (_LEFT, axes.y(loss))], _GREY, 1)
             pen.text((_LEFT - 12, axes.y(loss)), f"{loss:g}", 18, _INK, "rm")
 
 
-def _ticks(axes: Axes) -> Iterator[tuple[float, bool]]:
+def ticks(axes: Axes) -> Iterator[tuple[float, bool]]:
     """Losses with a line across the panels, and whether they are labelled."""
     decades = math.log10(axes.high / axes.low)
     digits = range(1, 10) if decades < 0.5 else (1, 2, 5) if decades < 4 else (1,)
@@ -180,7 +180,7 @@ def _ticks(axes: Axes) -> Iterator[tuple[float, bool]]:
                 yield loss, digit in digits
 
 
-def _step_ticks(steps: int, width: float) -> list[int]:
+def step_ticks(steps: int, width: float) -> list[int]:
     """0 and round numbers, about 80 pixels apart; the end alone where there is no room."""
     most = max(1, int(width / 80))
     for unit in (digit * 10**power for power in range(7) for digit in (1, 2, 5)):

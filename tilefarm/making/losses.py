@@ -59,17 +59,22 @@ def write_losses(run: RunDir) -> int:
     from tilefarm.making.chart import draw_losses  # Pillow's drawing and its fonts
 
     levels = read_losses(run)
-    points = [point for level in levels for point in level.points]
-    if not points:
+    count = sum(len(level.points) for level in levels)
+    if not count:
         raise JobError(f"{run.root} has no losses yet: no step of it is finished; try again later")
+    write_text(run.loss_table, loss_table(levels))
+    with telling_when_full(run.losses), replacing(run.losses) as temporary:
+        draw_losses(run.name, levels).save(temporary)
+    return count
+
+
+def loss_table(levels: Iterable[LevelLosses]) -> str:
+    """All points as CSV: a line of headings, then a line for each."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(field.name for field in fields(LossPoint))
-    writer.writerows(astuple(point) for point in points)
-    write_text(run.loss_table, text.getvalue())
-    with telling_when_full(run.losses), replacing(run.losses) as temporary:
-        draw_losses(run.name, levels).save(temporary)
-    return len(points)
+    writer.writerows(astuple(point) for level in levels for point in level.points)
+    return text.getvalue()
 
 
 def read_losses(run: RunDir) -> list[LevelLosses]:

@@ -1,0 +1,44 @@
+"""The commands that make pages to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tilefarm.commands.common import RunDirOption, Set, told
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN|FOLDER|SWEEP...",
+            help="A run folder. Several, a folder of them, or a sweep's job file make a gallery.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="The folder to write; default: 'report' in the run, 'gallery' beside several."),
+    ] = None,
+    reports: Annotated[
+        bool, typer.Option("--reports/--no-reports", help="Whether a gallery holds each run's own report.")
+    ] = True,
+    overrides: Set = None,
+    run_dir: RunDirOption = None,
+) -> None:
+    """Write runs as a folder that any browser opens: deep zoom, losses, settings; several as a gallery."""
+    from tilefarm.signals import stopping_on_signals
+    from tilefarm.viewer.gallery import write_gallery
+    from tilefarm.viewer.gallery_runs import runs_of
+    from tilefarm.viewer.report import write_report
+
+    with told(), stopping_on_signals():
+        chosen = runs_of(runs, overrides or (), run_dir)
+        if chosen.is_single:
+            page = write_report(chosen.runs[0], output or chosen.place)
+        else:
+            page = write_gallery(chosen, output, reports, lambda line: typer.echo(line, err=True))
+        typer.echo(f"wrote {page}; open it in a browser: {page.absolute().as_uri()}")
