@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tilefarm.commands import deliver, files, look, pages, render, steer, watch
+from tilefarm.commands import deliver, files, look, pages, render, steer
 from tilefarm.streams import survive_closed_streams
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ for command in (
     steer.cancel,
     steer.pause,
     steer.unpause,
-    watch.watch,
+    pages.watch,
     look.plan,
     look.status,
     look.losses,

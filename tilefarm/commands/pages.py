@@ -1,4 +1,4 @@
-"""The commands that make pages to look at."""
+"""The commands that show runs in the browser."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tilefarm.commands.common import RunDirOption, Set, told
+from tilefarm.rundir.layout import RunDir
 
 
 def report(
@@ -42,3 +43,18 @@ def report(
         else:
             page = write_gallery(chosen, output, reports, lambda line: typer.echo(line, err=True))
         typer.echo(f"wrote {page}; open it in a browser: {page.absolute().as_uri()}")
+
+
+def watch(
+    run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
+    port: Annotated[int, typer.Option(help="0: any that is free.", min=0, max=65535)] = 0,
+) -> None:
+    """Show a run in the browser, from this machine alone: the picture as it grows, and how far it is."""
+    from tilefarm.errors import JobError
+    from tilefarm.viewer.process import serve
+
+    with told():
+        folder = RunDir(run.absolute())
+        if not folder.root.is_dir():
+            raise JobError(f"there is no run folder {run}; name one, or look into runs/")
+        serve(folder, port, typer.echo)
