@@ -93,7 +93,8 @@ def test_the_state_and_the_pictures_are_there(client: httpx.Client, done_run: Ru
     [
         "/",
         "/state.json",
-        f"/{TOKEN}",
+        f"/{TOKEN[:-1]}",
+        f"/{TOKEN}x",
         f"/{TOKEN[:-1]}/state.json",
         f"/{TOKEN}x/state.json",
         f"/{TOKEN.upper()}/state.json",
@@ -296,13 +297,11 @@ def test_many_viewers_have_one_state(done_run: RunDir, monkeypatch: pytest.Monke
     reads = 0
     now = 100.0
     watched = Watched(done_run, lambda: now)
-    read = watched._read
 
-    def counted() -> None:
-        nonlocal reads, now
+    def counted() -> float:
+        nonlocal reads
         reads += 1
-        now += 0.02
-        read()
+        return 0.02
 
     monkeypatch.setattr(watched, "_read", counted)
     assert reads == 0
@@ -315,6 +314,44 @@ def test_many_viewers_have_one_state(done_run: RunDir, monkeypatch: pytest.Monke
     now += 0.2
     watched.state()
     assert reads == 2
+
+
+def test_a_long_log_and_a_large_canvas_do_not_hold_up_the_next_state(
+    done_run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, spent = 100.0, 0.0
+    watched = Watched(done_run, lambda: now, lambda: spent)
+    reader, picture = watched._reader, watched._picture
+    read, look = reader.read, picture.look
+
+    def dear(seconds: float, call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any) -> Any:
+            nonlocal now, spent
+            now, spent = now + seconds, spent + seconds
+            return call(*arguments)
+
+        return called
+
+    monkeypatch.setattr(reader, "catch_up", dear(5, reader.catch_up))
+    monkeypatch.setattr(picture, "look", dear(3, look))
+    monkeypatch.setattr(reader, "read", dear(0.01, read))
+    first = json.loads(watched.state()[1])
+    write_summary(done_run, (read_summary(done_run) or {}) | {"message": "news"})
+    try:
+        assert json.loads(watched.state()[1]) == first
+        now += 2.1
+        assert json.loads(watched.state()[1])["message"] == "news"
+    finally:
+        write_summary(done_run, (read_summary(done_run) or {}) | {"message": None})
+
+
+def test_the_address_without_its_last_slash_leads_to_the_page(page: PageServer) -> None:
+    answer = httpx.get(page.address.rstrip("/"), timeout=20)
+    assert (answer.status_code, answer.content) == (308, b"")
+    assert answer.headers["location"] == f"/{TOKEN}/"
+    assert answer.headers["cache-control"] == "no-store"
+    assert httpx.get(page.address.rstrip("/"), timeout=20, follow_redirects=True).url == page.address
+    assert httpx.post(page.address.rstrip("/"), headers=STEER, timeout=20).status_code == 404
 
 
 def test_the_server_goes_on_to_the_next_run(tmp_path: Path, done_run: RunDir) -> None:
