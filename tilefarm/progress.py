@@ -111,7 +111,7 @@ class ProgressModel:
         return (self.done + sum(self._tile_steps.values())) / self.level.tiles
 
     def _restore(self, round_number: int, done: int) -> None:
-        """What an earlier session did is no work of this one, whose pace is measured from the level's beginning."""
+        """What an earlier session did is no work of this one; the pace is that since the level began."""
         self.round, self.done = round_number, done
         in_flight, self._tile_steps = self._tile_steps, {}
         self._begin_work = self.work_done

@@ -139,7 +139,7 @@ def test_tiles_that_were_done_before_say_nothing_about_the_pace(model: ProgressM
     model.take(finished(0, 1, 2, 3), now=150.0)  # a run resumed in its second round, with two tiles done
     assert (model.round, model.done) == (1, 3)
     assert model.work_done == 400 + 300
-    # one tile of 100 units in the 50 seconds since the level began, and 1700 are left: at once, and with the next
+    # one tile of 100 units in the 50 seconds since the level began, and 1700 are left
     assert model.seconds_left(now=150.0) == pytest.approx(1700 / 100 * 50)
     assert model.tiles_per_second(now=150.0) == pytest.approx(1 / 50)
     assert model.seconds_left(now=150.001) == pytest.approx(850, rel=1e-3)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-
 LONGEST = 64 * 2**20
 """Bytes of a line: a level of a hundred thousand steps has a fifth of it."""
 

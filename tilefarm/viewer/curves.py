@@ -32,7 +32,7 @@ class Curves:
         self._round = (-1, -1)
 
     def take(self, record: Mapping[str, Any]) -> None:
-        """Take one record into account. Raises KeyError, TypeError and ValueError for one of another version."""
+        """Take one record into account. Raises KeyError, TypeError, ValueError for another version's."""
         kind = record["event"]
         if kind in _OF_A_LEVEL and not (is_whole_number(record["level"]) and record["level"] < _MOST_LEVELS):
             raise ValueError(f"{record['level']!r} is no level")

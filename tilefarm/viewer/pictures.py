@@ -143,7 +143,7 @@ class ContentPicture:
                     TilefarmError,
                     OSError,
                     ValueError,
-                ):  # the file was moved away, or is another one by now
+                ):  # moved away, or another one by now
                     self._failed = True
         return None if self._pyramid is None else self._pyramid.tile(level, column, row)
 
