@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from tests.faulty import drive, shortened, write_job
 from tilefarm.errors import JobError
 from tilefarm.rundir.layout import RunDir, RunLock
 from tilefarm.rundir.summary import read_summary, write_summary
+from tilefarm.viewer import connections
 from tilefarm.viewer import server as server_module
 from tilefarm.viewer.guard import HEADERS, is_local
 from tilefarm.viewer.server import PageServer, static_files
@@ -379,3 +381,36 @@ def test_nothing_is_written_where_it_only_looks(done_run: RunDir, client: httpx.
     assert files() == before
     for path in done_run.root.rglob("*"):
         assert path.is_dir() or TOKEN.encode() not in path.read_bytes()
+
+
+def test_who_asks_for_nothing_is_sent_away_and_who_watches_stays(
+    tmp_path: Path, done_run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.1)
+    with serving(Watched(done_run)) as server:
+        streaming = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        silent = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        halting = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        with streaming, silent, halting:
+            streaming.sendall(f"GET /{TOKEN}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert streaming.recv(65536).startswith(b"HTTP/1.1 200")
+            halting.sendall(b"GET / HT")
+            assert (silent.recv(1), halting.recv(1)) == (b"", b"")
+            watched = httpx.get(f"{server.address}state.json", timeout=20)
+            assert watched.status_code == 200
+            write_summary(done_run, (read_summary(done_run) or {}) | {"message": "still told"})
+            try:
+                streaming.settimeout(20)
+                told = b""
+                while b"still told" not in told:
+                    part = streaming.recv(65536)
+                    assert part, "the stream was ended"
+                    told += part
+            finally:
+                write_summary(done_run, (read_summary(done_run) or {}) | {"message": None})
+
+
+def test_only_the_head_of_a_stream_is_asked_for(client: httpx.Client) -> None:
+    answer = client.head(f"/{TOKEN}/events")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"].startswith("text/event-stream")

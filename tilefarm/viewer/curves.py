@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from tilefarm.viewer.records import finite_or_none, is_whole_number
+from tilefarm.foreign import finite_or_none, is_whole_number
 
 MOST_POINTS = 600
 _KEPT = 2 * MOST_POINTS

@@ -9,13 +9,14 @@ from contextlib import suppress
 from typing import Any
 
 from tilefarm.errors import TilefarmError
+from tilefarm.foreign import finite_or_none, is_whole_number
 from tilefarm.report.console import duration
 from tilefarm.rundir.journal import read_line
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
 from tilefarm.rundir.tail import Tail
 from tilefarm.viewer.curves import Curves
-from tilefarm.viewer.records import MOST_TEXT, finite_or_none, is_whole_number
+from tilefarm.viewer.records import MOST_TEXT
 
 MOST_SAID = 50
 _NOT_A_RECORD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)

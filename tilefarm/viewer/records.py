@@ -7,7 +7,6 @@ page as something else than numbers and text.
 from __future__ import annotations
 
 import json
-import math
 import stat
 from typing import Annotated, Any, TypeVar
 
@@ -23,6 +22,7 @@ _Whole = Annotated[int, Field(ge=0, le=10**12)]
 _Length = Annotated[int, Field(ge=1, le=10**7)]
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
+_Seconds = Annotated[float, Field(ge=0, le=10**12)]
 _Text = Annotated[str, Field(max_length=MOST_TEXT)]
 
 
@@ -57,6 +57,34 @@ class PlanSeen(_Seen):
     output: _SizeSeen
     crop: Annotated[list[_Whole], Field(min_length=4, max_length=4)]
     levels: Annotated[list[_LevelSeen], Field(max_length=100)]
+
+
+class _SummaryLevelSeen(_Seen):
+    loss_first: _Number | None = None
+    loss_last: _Number | None = None
+    seconds: _Seconds | None = None
+
+
+class _PeaksSeen(_Seen):
+    driver: _Whole | None = None
+    workers: list[_Whole] | None = None
+
+
+class SummarySeen(_Seen):
+    """What a report needs of run.json."""
+
+    status: _Text
+    message: str | None = None
+    output: _Text
+    precision: _Text | None = None
+    seconds: _Seconds
+    levels: Annotated[list[_SummaryLevelSeen], Field(max_length=100)]
+    peak_rss_bytes: _PeaksSeen | None = None
+    tile_retries: _Whole = 0
+    rollbacks: _Whole = 0
+    numbers_gone_wrong: _Whole = 0
+    worker_losses: _Whole = 0
+    versions: dict[str, _Text]
 
 
 class _InFlightSeen(_Seen):
@@ -135,17 +163,3 @@ def strange_file(run: RunDir) -> str | None:
 def text_or_none(value: Any) -> str | None:
     """A text of a record, cut off where nobody would read it; None for what is no text."""
     return value[:MOST_TEXT] if isinstance(value, str) else None
-
-
-def finite_or_none(value: Any) -> float | None:
-    """A number of a record; None for what is none."""
-    try:
-        number = float(value) if isinstance(value, int | float) else math.nan
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def is_whole_number(value: Any) -> bool:
-    """Whether a value of a record counts something, such as steps or levels."""
-    return isinstance(value, int) and 0 <= value < 10**12

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from tilefarm.errors import TilefarmError
+from tilefarm.foreign import finite_or_none
 from tilefarm.geometry import Box, Size
 from tilefarm.live import fractions
 from tilefarm.report.tables import effective_status
@@ -18,7 +19,7 @@ from tilefarm.rundir.live import read_live
 from tilefarm.rundir.state import RunState
 from tilefarm.rundir.summary import read_summary
 from tilefarm.viewer.history import History
-from tilefarm.viewer.records import LiveSeen, finite_or_none, read_plan, seen, strange_file, text_or_none
+from tilefarm.viewer.records import LiveSeen, read_plan, seen, strange_file, text_or_none
 
 PAUSING = "pausing: what is under way is finished first"
 
@@ -198,7 +199,7 @@ def _size(record: Mapping[str, int] | None) -> dict[str, int] | None:
 
 def _worker(live: Mapping[str, Any]) -> dict[str, Any]:
     busy = live["busy_seconds"]
-    speed = round(live["megapixels"] / busy, 3) if busy and live["megapixels"] else None
+    speed = finite_or_none(round(live["megapixels"] / busy, 3)) if busy and live["megapixels"] else None
     kept = {key: live[key] for key in ("worker", "device", "state", "done", "rss_bytes")}
     return kept | {"megapixels_per_second": speed}
 
