@@ -41,6 +41,7 @@ TINY = Scale(
     farm_tiles=8,
     memory=(Size(64, 48),),
     file=Size(64, 48),
+    forms=1,
 )
 
 
