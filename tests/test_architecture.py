@@ -20,6 +20,7 @@ ORDER = (
     "faults",
     "sealed",
     "files",
+    "foreign",
     "spec",
     "plan",
     "image",

@@ -46,15 +46,15 @@ class ProgressModel:
             self._tile_steps.clear()
             self._restart(now)
         elif isinstance(event, StepsProgress):
-            self._enter(event.round, now)
+            if event.round != self.round:  # resumed in the middle of a level
+                self._restore(event.round, 0)
             self._tile_steps[event.tile] = event.iteration / event.iterations
             self.step, self.loss = event.iteration, event.loss
         elif isinstance(event, StepTaken):
             self._take_step(event, now)
         elif isinstance(event, TileFinished):
             if event.round != self.round or event.done - self.done > 1:  # a resumed round starts with tiles
-                self.round, self.done = event.round, event.done - 1
-                self._restart(now)
+                self._restore(event.round, event.done - 1)
             self.done = event.done
             self._tile_steps.pop(event.tile, None)
             self._tiles_since_begin += 1
@@ -110,11 +110,13 @@ class ProgressModel:
         assert self.level is not None
         return (self.done + sum(self._tile_steps.values())) / self.level.tiles
 
-    def _enter(self, round_number: int, now: float) -> None:
-        if round_number != self.round:  # resumed in the middle of a level
-            self.round, self.done = round_number, 0
-            self._restart(now)
+    def _restore(self, round_number: int, done: int) -> None:
+        """What an earlier session did is no work of this one; the pace is that since the level began."""
+        self.round, self.done = round_number, done
+        in_flight, self._tile_steps = self._tile_steps, {}
+        self._begin_work = self.work_done
+        self._tile_steps = in_flight
 
     def _restart(self, now: float) -> None:
-        """Measure the pace from here: levels differ, and a resumed level begins in the middle."""
+        """Measure the pace from here: levels differ."""
         self._begin, self._begin_work, self._tiles_since_begin = now, self.work_done, 0

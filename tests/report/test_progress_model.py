@@ -139,10 +139,33 @@ def test_tiles_that_were_done_before_say_nothing_about_the_pace(model: ProgressM
     model.take(finished(0, 1, 2, 3), now=150.0)  # a run resumed in its second round, with two tiles done
     assert (model.round, model.done) == (1, 3)
     assert model.work_done == 400 + 300
-    assert model.seconds_left(now=150.0) is None
+    # one tile of 100 units in the 50 seconds since the level began, and 1700 are left
+    assert model.seconds_left(now=150.0) == pytest.approx(1700 / 100 * 50)
+    assert model.tiles_per_second(now=150.0) == pytest.approx(1 / 50)
+    assert model.seconds_left(now=150.001) == pytest.approx(850, rel=1e-3)
     model.take(finished(0, 1, 3, 4), now=160.0)
-    # counted from the moment before the first of the two came: 200 units in ten seconds, 1600 are left
-    assert model.seconds_left(now=160.0) == pytest.approx(1600 / 200 * 10)
+    assert model.seconds_left(now=160.0) == pytest.approx(1600 / 200 * 60)
+    assert model.tiles_per_second(now=160.0) == pytest.approx(2 / 60)
+
+
+def test_a_tile_in_flight_is_work_of_this_session_when_restored_ones_are_told(model: ProgressModel) -> None:
+    model.take(StepsProgress(0, 1, 3, 5, 10, 4.0), now=110.0)
+    assert model.seconds_left(now=110.0) == pytest.approx((2400 - 450) / 50 * 10)
+    model.take(finished(0, 1, 2, 3), now=120.0)  # two were done before; half of tile 3 is done as well
+    assert model.work_done == 400 + 300 + 50
+    assert model.seconds_left(now=120.0) == pytest.approx((2400 - 750) / 150 * 20)
+    assert model.tiles_per_second(now=120.0) == pytest.approx(1 / 20)
+
+
+@given(restored=st.integers(0, 14), seconds=st.floats(0.001, 1e4))
+def test_a_resumed_round_is_judged_by_its_own_tiles(restored: int, seconds: float) -> None:
+    """The pace after the first tile is that tile's, however many were there."""
+    model = ProgressModel()
+    model.take(RunStarted("a", "/a", Size(8, 8), (800, 1600), ("cpu",), "float32", True), now=0.0)
+    model.take(LevelBegan(1, Size(8, 8), 16, 1, 10), now=0.0)
+    model.take(finished(1, 0, 15, restored + 1), now=seconds)
+    assert model.tiles_per_second(now=seconds) == pytest.approx(1 / seconds)
+    assert model.seconds_left(now=seconds) == pytest.approx((15 - restored) * seconds)
 
 
 def step(iteration: int, accepted: bool = True) -> StepTaken:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from tests.faulty import drive, shortened, write_job
 from tilefarm.errors import JobError
 from tilefarm.rundir.layout import RunDir, RunLock
 from tilefarm.rundir.summary import read_summary, write_summary
+from tilefarm.viewer import connections
 from tilefarm.viewer import server as server_module
 from tilefarm.viewer.guard import HEADERS, is_local
 from tilefarm.viewer.server import PageServer, static_files
@@ -93,7 +95,8 @@ def test_the_state_and_the_pictures_are_there(client: httpx.Client, done_run: Ru
     [
         "/",
         "/state.json",
-        f"/{TOKEN}",
+        f"/{TOKEN[:-1]}",
+        f"/{TOKEN}x",
         f"/{TOKEN[:-1]}/state.json",
         f"/{TOKEN}x/state.json",
         f"/{TOKEN.upper()}/state.json",
@@ -296,13 +299,11 @@ def test_many_viewers_have_one_state(done_run: RunDir, monkeypatch: pytest.Monke
     reads = 0
     now = 100.0
     watched = Watched(done_run, lambda: now)
-    read = watched._read
 
-    def counted() -> None:
-        nonlocal reads, now
+    def counted() -> float:
+        nonlocal reads
         reads += 1
-        now += 0.02
-        read()
+        return 0.02
 
     monkeypatch.setattr(watched, "_read", counted)
     assert reads == 0
@@ -315,6 +316,44 @@ def test_many_viewers_have_one_state(done_run: RunDir, monkeypatch: pytest.Monke
     now += 0.2
     watched.state()
     assert reads == 2
+
+
+def test_a_long_log_and_a_large_canvas_do_not_hold_up_the_next_state(
+    done_run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, spent = 100.0, 0.0
+    watched = Watched(done_run, lambda: now, lambda: spent)
+    reader, picture = watched._reader, watched._picture
+    read, look = reader.read, picture.look
+
+    def dear(seconds: float, call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any) -> Any:
+            nonlocal now, spent
+            now, spent = now + seconds, spent + seconds
+            return call(*arguments)
+
+        return called
+
+    monkeypatch.setattr(reader, "catch_up", dear(5, reader.catch_up))
+    monkeypatch.setattr(picture, "look", dear(3, look))
+    monkeypatch.setattr(reader, "read", dear(0.01, read))
+    first = json.loads(watched.state()[1])
+    write_summary(done_run, (read_summary(done_run) or {}) | {"message": "news"})
+    try:
+        assert json.loads(watched.state()[1]) == first
+        now += 2.1
+        assert json.loads(watched.state()[1])["message"] == "news"
+    finally:
+        write_summary(done_run, (read_summary(done_run) or {}) | {"message": None})
+
+
+def test_the_address_without_its_last_slash_leads_to_the_page(page: PageServer) -> None:
+    answer = httpx.get(page.address.rstrip("/"), timeout=20)
+    assert (answer.status_code, answer.content) == (308, b"")
+    assert answer.headers["location"] == f"/{TOKEN}/"
+    assert answer.headers["cache-control"] == "no-store"
+    assert httpx.get(page.address.rstrip("/"), timeout=20, follow_redirects=True).url == page.address
+    assert httpx.post(page.address.rstrip("/"), headers=STEER, timeout=20).status_code == 404
 
 
 def test_the_server_goes_on_to_the_next_run(tmp_path: Path, done_run: RunDir) -> None:
@@ -342,3 +381,36 @@ def test_nothing_is_written_where_it_only_looks(done_run: RunDir, client: httpx.
     assert files() == before
     for path in done_run.root.rglob("*"):
         assert path.is_dir() or TOKEN.encode() not in path.read_bytes()
+
+
+def test_who_asks_for_nothing_is_sent_away_and_who_watches_stays(
+    tmp_path: Path, done_run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.1)
+    with serving(Watched(done_run)) as server:
+        streaming = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        silent = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        halting = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        with streaming, silent, halting:
+            streaming.sendall(f"GET /{TOKEN}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert streaming.recv(65536).startswith(b"HTTP/1.1 200")
+            halting.sendall(b"GET / HT")
+            assert (silent.recv(1), halting.recv(1)) == (b"", b"")
+            watched = httpx.get(f"{server.address}state.json", timeout=20)
+            assert watched.status_code == 200
+            write_summary(done_run, (read_summary(done_run) or {}) | {"message": "still told"})
+            try:
+                streaming.settimeout(20)
+                told = b""
+                while b"still told" not in told:
+                    part = streaming.recv(65536)
+                    assert part, "the stream was ended"
+                    told += part
+            finally:
+                write_summary(done_run, (read_summary(done_run) or {}) | {"message": None})
+
+
+def test_only_the_head_of_a_stream_is_asked_for(client: httpx.Client) -> None:
+    answer = client.head(f"/{TOKEN}/events")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"].startswith("text/event-stream")

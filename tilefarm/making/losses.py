@@ -13,6 +13,7 @@ from typing import Any
 
 from tilefarm.errors import JobError
 from tilefarm.files import replacing, telling_when_full, write_text
+from tilefarm.foreign import finite_or_none, is_whole_number
 from tilefarm.rundir.journal import TileDone, read_journal
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
@@ -85,7 +86,9 @@ def read_losses(run: RunDir) -> list[LevelLosses]:
     """
     try:
         plan = json.loads(run.plan.read_text(encoding="utf-8"))["levels"]
-    except (OSError, ValueError, KeyError, TypeError):
+        if not all(is_whole_number(level[key]) for level in plan for key in _OF_PLAN):
+            raise ValueError("sizes and steps are whole numbers")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise JobError(
             f"{run.root} is not a run folder with a plan; name one such as runs/NAME-HASH"
         ) from None
@@ -102,6 +105,7 @@ def read_losses(run: RunDir) -> list[LevelLosses]:
     return levels
 
 
+_OF_PLAN = ("width", "height", "tiles", "rounds", "iterations")
 _Steps = dict[int, dict[int, dict[str, float]]]
 """By level and step the weighted losses."""
 _Terms = dict[tuple[int, int], dict[int, dict[str, float]]]
@@ -113,22 +117,39 @@ def _read_events(run: RunDir) -> tuple[_Steps, _Terms]:
     steps: _Steps = {}
     terms: _Terms = {}
     for record in _events(run):
-        with suppress(KeyError, TypeError):  # a record of another version
+        with suppress(KeyError, TypeError, ValueError, AttributeError):  # a record of another version
             kind, level = record["event"], record["level"]
             if kind == "StepTaken" and record["accepted"]:
-                steps.setdefault(level, {})[record["iteration"]] = record["weighted"]
+                step, losses = _counted(record["iteration"]), _finite(record["weighted"])
+                steps.setdefault(level, {})[step] = losses
             elif kind == "LevelSolved":
-                steps[level] = dict(enumerate(record["weighted"], start=1))
+                steps[level] = dict(enumerate(map(_finite, record["weighted"]), start=1))
             elif kind == "TileFinished":
-                terms.setdefault((level, record["round"]), {})[record["tile"]] = record["weighted"]
+                losses = _finite(record["weighted"])
+                terms.setdefault((level, record["round"]), {})[record["tile"]] = losses
     return steps, terms
+
+
+def _finite(losses: dict[str, Any]) -> dict[str, float]:
+    """The terms that can be drawn; raises ValueError where one cannot."""
+    found = {term: finite_or_none(losses[term]) for term in ("total", *TERMS)}
+    numbers = {term: value for term, value in found.items() if value is not None}
+    if len(numbers) < len(found):
+        raise ValueError(f"{losses} are no losses")
+    return numbers
+
+
+def _counted(value: Any) -> int:
+    if not is_whole_number(value):
+        raise ValueError(f"{value!r} is no count")
+    return int(value)
 
 
 def _events(run: RunDir) -> Iterator[dict[str, Any]]:
     """All whole lines; a torn one, where a driver was killed, is passed over."""
     with suppress(FileNotFoundError), run.events.open("rb") as file:
         for line in file:
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 record = json.loads(line)
                 if isinstance(record, dict):
                     yield record

@@ -184,7 +184,7 @@ def _refuse_newer(path: Path, record: bytes) -> None:
     """Raise JobError for a first line of a later format, whatever else it holds."""
     try:
         first = json.loads(record)
-    except ValueError:
+    except (ValueError, RecursionError):
         return
     number = first.get("format", 1) if isinstance(first, dict) else 1
     if isinstance(number, int) and number > FORMAT:

@@ -54,6 +54,6 @@ def read_live(run: RunDir) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}

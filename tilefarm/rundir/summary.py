@@ -90,7 +90,7 @@ def read_summary(run: RunDir) -> dict[str, Any] | None:
         record = json.loads(run.summary.read_text(encoding="utf-8"))
     except OSError:  # there is no such file, or no way to it
         return None
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict) or not record.keys() >= _SHOWN:
         raise TilefarmError(

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from tilefarm.foreign import finite_or_none, is_whole_number
+
 MOST_POINTS = 600
 _KEPT = 2 * MOST_POINTS
 """Points of a level in memory, at most."""
 _TERMS = ("total", "content", "style", "tv")
+_MOST_LEVELS = 100
+_OF_A_LEVEL = ("LevelBegan", "StepTaken", "LevelSolved", "TileFinished")
 
 _Item = TypeVar("_Item")
 
@@ -28,11 +32,13 @@ class Curves:
         self._round = (-1, -1)
 
     def take(self, record: Mapping[str, Any]) -> None:
-        """Take one record into account. Raises KeyError and TypeError for one of another version."""
+        """Take one record into account. Raises KeyError, TypeError, ValueError for another version's."""
         kind = record["event"]
+        if kind in _OF_A_LEVEL and not (is_whole_number(record["level"]) and record["level"] < _MOST_LEVELS):
+            raise ValueError(f"{record['level']!r} is no level")
         if kind == "LevelBegan":
             level = record["level"]
-            self._iterations[level] = record["iterations"]
+            self._iterations[level] = _counted(record["iterations"])
             for finer in [each for each in self._levels if each > level]:
                 del self._levels[finer]
         elif kind == "StepTaken" and record["accepted"]:
@@ -57,27 +63,43 @@ class Curves:
         return (points[0]["total"], points[-1]["total"]) if points else (None, None)
 
     def _take_tile(self, record: Mapping[str, Any]) -> None:
-        level, number = record["level"], record["round"]
+        level, number = record["level"], _counted(record["round"])
         if self._round != (level, number):
             self._round = (level, number)
             self._of_round, self._sums = {}, dict.fromkeys(_TERMS, 0.0)
-        losses = {term: record["weighted"][term] for term in _TERMS}
+        losses = _finite(record["weighted"])
         before = self._of_round.get(record["tile"], dict.fromkeys(_TERMS, 0.0))
         self._of_round[record["tile"]] = losses
         self._sums = {term: self._sums[term] + losses[term] - before[term] for term in _TERMS}
-        iterations = self._iterations.get(level, record["iterations"])
+        iterations = self._iterations.get(level, _counted(record["iterations"]))
         if record["total"] == 1 and self._levels.get(level):
             return  # the curve of a level that was solved whole is known step by step
         count = len(self._of_round)
         self._add(level, (number + 1) * iterations, {term: self._sums[term] / count for term in _TERMS})
 
     def _add(self, level: int, step: int, losses: Mapping[str, float]) -> None:
+        point = {"level": level + 1, "step": _counted(step), **_finite(losses)}
         points = self._levels.setdefault(level, [])
         while points and points[-1]["step"] >= step:  # told again by a level that was begun anew
             points.pop()
-        points.append({"level": level + 1, "step": step, **{term: losses[term] for term in _TERMS}})
+        points.append(point)
         if len(points) > _KEPT:
             self._levels[level] = thinned(points, MOST_POINTS)
+
+
+def _finite(losses: Mapping[str, Any]) -> dict[str, float]:
+    """The terms; raises ValueError where one is not a number that can be drawn."""
+    found = {term: finite_or_none(losses[term]) for term in _TERMS}
+    numbers = {term: value for term, value in found.items() if value is not None}
+    if len(numbers) < len(_TERMS):
+        raise ValueError(f"{losses} are no losses")
+    return numbers
+
+
+def _counted(value: Any) -> int:
+    if not is_whole_number(value):
+        raise ValueError(f"{value!r} is no count")
+    return int(value)
 
 
 def thinned(points: Sequence[_Item], most: int) -> list[_Item]:

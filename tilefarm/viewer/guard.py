@@ -42,7 +42,11 @@ class Guard:
             return
         path = scope["path"].encode("utf-8", "surrogateescape")
         begin, rest = path[: len(self._begin)], path[len(self._begin) :]
-        if not hmac.compare_digest(begin, self._begin) or not rest.startswith(b"/"):
+        is_known = hmac.compare_digest(begin, self._begin)
+        if is_known and not rest and scope["method"] in ("GET", "HEAD"):
+            await _empty(send, 308, (b"location", self._begin + b"/"))  # typed without the last slash
+            return
+        if not is_known or not rest.startswith(b"/"):
             await _empty(send, 404)
             return
         if scope["method"] == "POST" and _header(scope, b"x-tilefarm") != b"1":
@@ -81,6 +85,7 @@ def _with_headers(send: Send) -> Send:
     return sent
 
 
-async def _empty(send: Send, status: int) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
+async def _empty(send: Send, status: int, *more: tuple[bytes, bytes]) -> None:
+    headers = [(b"content-length", b"0"), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

@@ -9,14 +9,18 @@ from contextlib import suppress
 from typing import Any
 
 from tilefarm.errors import TilefarmError
+from tilefarm.foreign import finite_or_none, is_whole_number
 from tilefarm.report.console import duration
 from tilefarm.rundir.journal import read_line
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
 from tilefarm.rundir.tail import Tail
 from tilefarm.viewer.curves import Curves
+from tilefarm.viewer.records import MOST_TEXT
 
 MOST_SAID = 50
+_NOT_A_RECORD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""Another version's, torn, or nobody's."""
 
 
 class History:
@@ -41,7 +45,7 @@ class History:
         for line in self._journal.new():
             if self._journal.restarts != self._journal_restarts:  # a new run, or a mended journal
                 self._journal_restarts, self.state = self._journal.restarts, RunState()
-            with suppress(TilefarmError, ValueError):  # damage, which the next driver mends
+            with suppress(TilefarmError, ValueError, RecursionError):  # damage, which the next driver mends
                 self.state.apply(read_line(line))
 
     def _read_events(self) -> None:
@@ -51,7 +55,7 @@ class History:
                 self.worker_losses = 0
                 self.taken_back.clear()
                 self.said.clear()
-            with suppress(ValueError, KeyError, TypeError, AttributeError):  # another version's, or torn
+            with suppress(*_NOT_A_RECORD):
                 record = json.loads(line)
                 self.curves.take(record)
                 self._listen(record)
@@ -59,10 +63,10 @@ class History:
     def _listen(self, record: Mapping[str, Any]) -> None:
         if record["event"] == "WorkerChanged" and record["change"] in ("lost", "hung"):
             self.worker_losses += 1
-        elif record["event"] == "StepTaken" and not record["accepted"]:
+        elif record["event"] == "StepTaken" and not record["accepted"] and is_whole_number(record["level"]):
             self.taken_back.add((record["level"], record["iteration"]))
         for text in _sentences(record):
-            self.said.append({"time": record["time"], "text": text})
+            self.said.append({"time": finite_or_none(record["time"]), "text": str(text)[:MOST_TEXT]})
 
 
 def _sentences(record: Mapping[str, Any]) -> list[str]:

@@ -76,7 +76,7 @@ class LivePicture:
         if now is not None and at_work and self._clock() < now.made + REST * (self._spent() - now.spent):
             return
         spent = self._spent()
-        with suppress(TilefarmError, OSError):  # it has just gone: the next look finds another
+        with suppress(TilefarmError, OSError, ValueError):  # it has just gone: the next look finds another
             pyramid = Pyramid(source.inside.size, source.read)
             self._count += 1
             name = f"{self._prefix}-{self._count}"
@@ -102,7 +102,7 @@ class LivePicture:
             return self._tiles[key]
         try:
             data = version.pyramid.tile(level, column, row)
-        except (TilefarmError, OSError):  # the canvas has gone meanwhile
+        except (TilefarmError, OSError, ValueError):  # the canvas has gone meanwhile
             return None
         if data is not None:
             self._keep(key, data)
@@ -139,7 +139,11 @@ class ContentPicture:
             if self._pyramid is None and not self._failed:
                 try:
                     self._pyramid = _content(self._run, plan)
-                except (TilefarmError, OSError):  # the file was moved away, or is another one by now
+                except (
+                    TilefarmError,
+                    OSError,
+                    ValueError,
+                ):  # moved away, or another one by now
                     self._failed = True
         return None if self._pyramid is None else self._pyramid.tile(level, column, row)
 

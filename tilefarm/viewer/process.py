@@ -46,9 +46,11 @@ def announcement(address: str) -> list[str]:
 
 def serve(run: RunDir, port: int, say: Callable[[str], None]) -> None:
     """Serve a run's page until Ctrl-C. Raises JobError where the port is taken."""
+    from tilefarm.viewer.connections import allow_many_connections
     from tilefarm.viewer.server import PageServer
     from tilefarm.viewer.watched import Watched
 
+    allow_many_connections()
     _give_way()
     server = PageServer(Watched(run), secrets.token_urlsafe(TOKEN_BYTES), port)
     for line in announcement(server.address):
@@ -114,9 +116,11 @@ def serve_child() -> None:
     """The companion's life: show the runs that stdin names, one a line, until it ends."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    from tilefarm.viewer.connections import allow_many_connections
     from tilefarm.viewer.server import LOOK_SECONDS, PageServer
     from tilefarm.viewer.watched import Watched
 
+    allow_many_connections()
     _give_way()
     first = sys.stdin.readline().rstrip("\n")
     if not first:

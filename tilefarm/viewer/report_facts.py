@@ -58,17 +58,23 @@ def happenings(run: RunDir) -> Happenings:
         for line in file:
             if not line.startswith((b'{"event":"RunStarted"', b'{"event":"WorkerC', b'{"event":"Noted"')):
                 continue
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 record = json.loads(line)
                 if record["event"] == "RunStarted":
-                    sessions.append(float(record["time"]))
                     workers = len(record["workers"])
+                    sessions.append(_moment(record["time"]))
                     notes.update(dict.fromkeys(map(str, record.get("notes", ()))))
                 elif record["event"] == "WorkerChanged":
                     changes[str(record["change"])] += 1
                 else:
                     notes[str(record["note"])] = None
     return Happenings(tuple(sessions), changes, workers, tuple(notes))
+
+
+def _moment(time: Any) -> float:
+    """Seconds since 1970; raises ValueError and OverflowError for what no calendar has."""
+    datetime.fromtimestamp(float(time)).astimezone()
+    return float(time)
 
 
 def fault_rows(summary: dict[str, Any], told: Happenings) -> list[Row]:

@@ -28,6 +28,7 @@ from tilefarm.rundir.state import RunState
 from tilefarm.rundir.summary import read_summary
 from tilefarm.spec.load import load_job
 from tilefarm.spec.model import Job
+from tilefarm.viewer.records import SummarySeen, seen, strange_file
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,18 @@ def open_run(run: RunDir) -> RunSource:
     """Read a run's folder. Raises JobError where it is none, has not begun, or its pictures have gone."""
     if not is_run(run.root):
         raise JobError(f"{run.root} is not the folder of a run; name a folder such as runs/NAME-HASH")
+    if strange := strange_file(run):
+        raise JobError(strange)
     check_job(run)
     job = load_job(run.job, kept=True)
     summary = read_summary(run)
     if summary is None:
         raise JobError(f"{run.root} has only just begun: it holds no run.json yet; try again later")
+    if not seen(SummarySeen, summary):
+        raise JobError(
+            f"{run.summary} is damaged or from another version of tilefarm; "
+            f"'tilefarm resume {run.root}' writes it anew"
+        )
     content = _inspected(job, job.content, "content")
     styles = tuple(_inspected(job, style.image, "style") for style in job.styles)
     plan = build_plan(job, content.size, [style.size for style in styles])
@@ -127,7 +135,7 @@ def _planned(run: RunDir) -> list[Size]:
     try:
         levels = json.loads(run.plan.read_text(encoding="utf-8"))["levels"]
         return [Size(level["width"], level["height"]) for level in levels]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise JobError(
             f"{run.plan} is missing or damaged; 'tilefarm resume {run.root}' writes it anew"
         ) from None

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tilefarm.errors import JobError
+from tilefarm.viewer.connections import ImpatientProtocol
 from tilefarm.viewer.guard import App, Guard
 from tilefarm.viewer.watched import Watched
 
@@ -49,6 +50,8 @@ def make_app(watched: Watched, token: str, stopping: Callable[[], bool] = lambda
         return Response(text, media_type="application/json")
 
     async def events(request: Request) -> Response:
+        if request.method == "HEAD":  # which would wait for the end of a stream that has no body
+            return Response(media_type="text/event-stream")
         return StreamingResponse(_events(watched, stopping), media_type="text/event-stream")
 
     async def picture(request: Request) -> Response:
@@ -87,6 +90,7 @@ class PageServer(uvicorn.Server):
         self.address = f"http://{ADDRESS}:{self.port}/{token}/"
         config = uvicorn.Config(
             make_app(watched, token, lambda: self.should_exit),
+            http=ImpatientProtocol,
             log_config=None,
             access_log=False,  # it would hold the token
             log_level="critical",

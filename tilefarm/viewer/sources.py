@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tilefarm.errors import TilefarmError
 from tilefarm.geometry import Box, Size
-from tilefarm.image.window import CHANNELS, RAW_DTYPE, open_raw
+from tilefarm.image.window import CHANNELS, RAW_DTYPE, open_raw, raw_bytes
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
 from tilefarm.sealed import opened_json
@@ -35,19 +35,14 @@ class Slots:
     def paste(self, box: Box, pixels: NDArray[np.float32]) -> None:
         """Put the tiles' middles over `pixels`, the level's region `box`; blended, tiles overlap."""
         width, height = self.tile.width, self.tile.height
+        slot_bytes = self.planes * raw_bytes(self.tile)
         for index, (left, top) in self.places.items():
             middle_left, middle_top = left + width // 4, top + height // 4
             x0, x1 = max(box.left, middle_left), min(box.right, middle_left + width // 2)
             y0, y1 = max(box.top, middle_top), min(box.bottom, middle_top + height // 2)
             if x0 < x1 and y0 < y1:
-                slot = np.memmap(
-                    self.path,
-                    dtype=RAW_DTYPE,
-                    mode="r",
-                    offset=index * self.planes * self.tile.pixels * CHANNELS * RAW_DTYPE.itemsize,
-                    shape=(height, width, CHANNELS),
-                )
-                part = slot[y0 - top : y1 - top, x0 - left : x1 - left]
+                inside = Box(x0 - left, y0 - top, x1 - left, y1 - top)
+                part = read_raw(self.path, width, inside, index * slot_bytes)
                 pixels[y0 - box.top : y1 - box.top, x0 - box.left : x1 - box.left] = part
 
 
@@ -69,13 +64,29 @@ class Source:
 
         Raises TilefarmError and OSError where the file has gone or is another one by now.
         """
-        canvas = open_raw(self.path, self.size)
         left, top = self.inside.left, self.inside.top
-        shown = canvas[top + box.top : top + box.bottom, left + box.left : left + box.right]
-        pixels = np.array(shown, dtype=np.float32)
+        shown = Box(left + box.left, top + box.top, left + box.right, top + box.bottom)
+        pixels = read_raw(self.path, self.size.width, shown)
         if self.slots is not None:
             self.slots.paste(box, pixels)
         return pixels
+
+
+def read_raw(path: Path, width: int, box: Box, offset: int = 0) -> NDArray[np.float32]:
+    """The region `box` of a raw picture that is `width` pixels wide and begins `offset` bytes into a file.
+
+    Read and not mapped: a mapped file that its driver cuts off meanwhile ends the process (SIGBUS). Raises
+    TilefarmError where it is too short, OSError where it has gone.
+    """
+    item = CHANNELS * RAW_DTYPE.itemsize
+    rows = np.empty((box.height, box.width * item), np.uint8)
+    whole = box.width == width  # then the rows are one stretch
+    with path.open("rb", buffering=0) as file:
+        for number, part in enumerate([rows.reshape(-1)] if whole else rows):
+            file.seek(offset + ((box.top + number) * width + box.left) * item)
+            if file.readinto(part) != part.size:  # type: ignore[arg-type]
+                raise TilefarmError(f"{path} ends within the picture")
+    return rows.view(RAW_DTYPE).reshape(box.height, box.width, CHANNELS)
 
 
 def find_source(run: RunDir, plan: Mapping[str, Any], state: RunState) -> Source | None:
@@ -112,7 +123,7 @@ def _canvas(run: RunDir, index: int, level: Mapping[str, Any], state: RunState) 
     done = state.tiles_done(index, number)
     slots = None
     if done and level["tiles"] > 1 and run.tiles.is_file():
-        places = {tile: _place(level, tile) for tile in done}
+        places = {tile: _place(level, tile) for tile in done if 0 <= tile < level["tiles"]}
         slots = Slots(
             run.tiles,
             Size(level["tile_width"], level["tile_height"]),

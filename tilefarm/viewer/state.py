@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 import time
@@ -11,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from tilefarm.errors import TilefarmError
+from tilefarm.foreign import finite_or_none
 from tilefarm.geometry import Box, Size
 from tilefarm.live import fractions
 from tilefarm.report.tables import effective_status
@@ -19,6 +19,7 @@ from tilefarm.rundir.live import read_live
 from tilefarm.rundir.state import RunState
 from tilefarm.rundir.summary import read_summary
 from tilefarm.viewer.history import History
+from tilefarm.viewer.records import LiveSeen, read_plan, seen, strange_file, text_or_none
 
 PAUSING = "pausing: what is under way is finished first"
 
@@ -32,16 +33,26 @@ class StateReader:
         self.status = "waiting"
         self.plan: dict[str, Any] = {}
 
+    def catch_up(self) -> None:
+        """Read what the logs have had since the last look; `read` does so, too."""
+        if strange_file(self.run) is None:
+            self.history.read_on()
+
     def read(self) -> dict[str, Any]:
         """The state; no value is guessed, and what is not known is None."""
         run = self.run
-        locked, record = is_locked(run), _summary(run)
-        self.history.read_on()
-        self.plan = _plan(run)
+        strange = strange_file(run)
+        readable = strange is None
+        locked, record = is_locked(run), _summary(run) if readable else {}
+        if readable:
+            self.history.read_on()
+        self.plan = read_plan(run) if readable else {}
         paused = run.pause.exists()
-        live = read_live(run) if locked else {}
+        live = seen(LiveSeen, read_live(run)) if locked and readable else {}
         self.status = _status(record, locked, paused)
-        message = record.get("message") if self.status not in ("running", "paused") else None
+        message = strange
+        if readable and self.status not in ("running", "paused"):
+            message = text_or_none(record.get("message"))
         if self.status == "paused" and not live.get("paused"):
             message = PAUSING
         going_on = self.status in ("running", "paused")
@@ -52,14 +63,14 @@ class StateReader:
             "root": str(run.root),
             "status": self.status,
             "message": message,
-            "method": record.get("method"),
-            "network": record.get("network"),
+            "method": text_or_none(record.get("method")),
+            "network": text_or_none(record.get("network")),
             "precision": self._precision(record),
-            "output": record.get("output"),
+            "output": text_or_none(record.get("output")),
             "resume": f"tilefarm resume {shlex.quote(str(run.root))}",
             "now": round(time.time(), 3),
             "share": 1.0 if self.status == "done" else live.get("share"),
-            "seconds": live.get("seconds", record.get("seconds")),
+            "seconds": live.get("seconds", finite_or_none(record.get("seconds"))),
             "seconds_left": live.get("seconds_left"),
             "size": _size(self.plan.get("output")),
             "levels": levels,
@@ -84,7 +95,7 @@ class StateReader:
 
     def _precision(self, record: Mapping[str, Any]) -> str | None:
         started = self.history.state.started
-        return record.get("precision") if started is None else started.precision
+        return text_or_none(record.get("precision")) if started is None else started.precision
 
     def _levels(self, going_on: bool) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -178,16 +189,8 @@ def _status(record: dict[str, Any], locked: bool, paused: bool) -> str:
 def _summary(run: RunDir) -> dict[str, Any]:
     try:
         return read_summary(run) or {}
-    except TilefarmError:  # damaged: its driver writes it anew
+    except (TilefarmError, RecursionError):  # damaged: its driver writes it anew
         return {}
-
-
-def _plan(run: RunDir) -> dict[str, Any]:
-    try:
-        plan = json.loads(run.plan.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return plan if isinstance(plan, dict) else {}
 
 
 def _size(record: Mapping[str, int] | None) -> dict[str, int] | None:
@@ -196,7 +199,7 @@ def _size(record: Mapping[str, int] | None) -> dict[str, int] | None:
 
 def _worker(live: Mapping[str, Any]) -> dict[str, Any]:
     busy = live["busy_seconds"]
-    speed = round(live["megapixels"] / busy, 3) if busy and live["megapixels"] else None
+    speed = finite_or_none(round(live["megapixels"] / busy, 3)) if busy and live["megapixels"] else None
     kept = {key: live[key] for key in ("worker", "device", "state", "done", "rss_bytes")}
     return kept | {"megapixels_per_second": speed}
 

@@ -17,7 +17,9 @@ from tilefarm.viewer.state import StateReader
 
 STATE_SECONDS = 1.0
 _STATE_REST = 200
-"""Seconds between two states for each second that one takes."""
+"""Seconds between two states for each second of processor time that one takes. Reading on in the logs, which
+is done once for each line, and new pictures, which have a measure of their own, do not count: after the first
+look at a long run the page would else stand still for minutes."""
 _RESTLESS = ("now", "disk_free_bytes")
 """What changes all the time and is no news."""
 
@@ -25,10 +27,16 @@ _RESTLESS = ("now", "disk_free_bytes")
 class Watched:
     """Thread-safe; each call takes its turn."""
 
-    def __init__(self, run: RunDir, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        run: RunDir,
+        clock: Callable[[], float] = time.monotonic,
+        spent: Callable[[], float] = time.thread_time,
+    ) -> None:
         self.viewers = 0
         """Open streams of events."""
         self._clock = clock
+        self._spent = spent
         self._lock = Lock()
         self._runs = 0
         self._due = 0.0
@@ -47,9 +55,8 @@ class Watched:
         with self._lock:
             if self._clock() >= self._due:
                 begin = self._clock()
-                self._read()
-                end = self._clock()
-                self._due = max(begin + STATE_SECONDS, end + _STATE_REST * (end - begin))
+                cost = self._read()
+                self._due = max(begin + STATE_SECONDS, self._clock() + _STATE_REST * cost)
             return self._number, self._text
 
     def tile(self, version: str, level: int, column: int, row: int) -> bytes | None:
@@ -69,6 +76,8 @@ class Watched:
             said = act(self._reader.run)
         except TilefarmError as error:
             return False, str(error)
+        except OSError as error:  # another user's folder, a disk that is gone
+            return False, f"{error.filename or self._reader.run.root}: {error.strerror or error}"
         self.refresh()
         return True, said
 
@@ -84,15 +93,22 @@ class Watched:
         self._content = ContentPicture(run)
         self._due = 0.0
 
-    def _read(self) -> None:
+    def _read(self) -> float:
+        """Put the state together; the processor seconds that this took."""
         reader = self._reader
+        reader.catch_up()
+        begin = self._spent()
         record = reader.read()
+        cost = self._spent() - begin
         at_work = reader.status in ("running", "paused")
         self._picture.look(reader.run, reader.plan, reader.history.state, at_work)
+        begin = self._spent()
         record["picture"] = self._picture.record()
         record["content"] = self._content.size(reader.plan)
         news = {key: value for key, value in record.items() if key not in _RESTLESS}
+        text = json.dumps(record, separators=(",", ":"), allow_nan=False)
         if news != self._news:
             self._news = news
             self._number += 1
-        self._text = json.dumps(record, separators=(",", ":"), allow_nan=False, default=str)
+        self._text = text
+        return cost + self._spent() - begin
