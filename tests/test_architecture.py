@@ -68,7 +68,6 @@ ORDER = (
     "forecast",
     "doctor",
     "report",
-    "viewer",
     "cancel",
     "pause",
     "viewer",
