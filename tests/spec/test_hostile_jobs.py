@@ -164,6 +164,17 @@ def test_any_overrides(folder: Path, overrides: list[tuple[str, Any]]) -> None:
     check(folder, yaml.safe_dump(whole(("seed",), 1)), texts)
 
 
+@pytest.mark.parametrize("name", ["\x1f", "a\x85b", "\u2028b", "a\u00a0b", "\x1b[31m", "\u202eb"])
+def test_names_that_steer_a_terminal_are_told_as_escapes(folder: Path, name: str) -> None:
+    good = yaml.safe_dump(whole(("seed",), 1))
+    mapping = yaml.safe_dump({name: 1}, default_flow_style=True, allow_unicode=True).strip()
+    for key in ("objective.style_layers", "objective.style_statistics", "matrix", "styles.0", "output", "init"):
+        path = tuple(key.split("."))
+        assert check(folder, yaml.safe_dump(whole(path, {name: 1}), allow_unicode=True)), key
+        assert check(folder, good, (f"{key}={mapping}",)), key
+        assert check(folder, good, (f"{key}.{name}=1",)), key
+
+
 def test_a_folder_of_hostile_jobs_refuses_each(tmp_path: Path) -> None:
     bombs = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
