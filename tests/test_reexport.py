@@ -10,8 +10,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.delivered import SIZE, canvas, on_a_stand_in, write_job
-from tests.program import Command, program
+from tests.delivered import SIZE, canvas, write_job
+from tests.program import Command
 from tests.standins import Mixer, opener
 from tilefarm.driver import render, run_folder
 from tilefarm.errors import JobError
@@ -24,15 +24,6 @@ from tilefarm.rundir.layout import RunDir, RunLock
 from tilefarm.spec.load import load_job
 
 WHITE = 65535
-
-
-@pytest.fixture
-def tilefarm_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    on_a_stand_in(monkeypatch)
-    return program(monkeypatch, capfd)
 
 
 def finished(

@@ -13,20 +13,11 @@ import pytest
 import pyvips
 from PIL import Image
 
-from tests.delivered import SIZE, canvas, on_a_stand_in, only_run, write_job
-from tests.program import Command, program
+from tests.delivered import SIZE, canvas, only_run, write_job
+from tests.program import Command
 from tilefarm.image.xmp import packet
 from tilefarm.provenance import read_record
 from tilefarm.spec.yaml_writer import write_yaml
-
-
-@pytest.fixture
-def tilefarm_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    on_a_stand_in(monkeypatch)
-    return program(monkeypatch, capfd)
 
 
 @pytest.fixture

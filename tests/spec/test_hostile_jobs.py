@@ -168,7 +168,14 @@ def test_any_overrides(folder: Path, overrides: list[tuple[str, Any]]) -> None:
 def test_names_that_steer_a_terminal_are_told_as_escapes(folder: Path, name: str) -> None:
     good = yaml.safe_dump(whole(("seed",), 1))
     mapping = yaml.safe_dump({name: 1}, default_flow_style=True, allow_unicode=True).strip()
-    for key in ("objective.style_layers", "objective.style_statistics", "matrix", "styles.0", "output", "init"):
+    for key in (
+        "objective.style_layers",
+        "objective.style_statistics",
+        "matrix",
+        "styles.0",
+        "output",
+        "init",
+    ):
         path = tuple(key.split("."))
         assert check(folder, yaml.safe_dump(whole(path, {name: 1}), allow_unicode=True)), key
         assert check(folder, good, (f"{key}={mapping}",)), key

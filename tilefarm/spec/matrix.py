@@ -165,7 +165,8 @@ def _location(key: str, place: str) -> Location:
     if (rule := _FIXED.get(key)) is not None:
         raise JobError(f"{place}: matrix cannot vary {key}; {rule}")
     if key == "output" or key.split(".")[0] == "matrix":
-        raise JobError(f"{place}: matrix cannot vary {printable(key)}; name one of its other keys such as output.width")
+        way = "name one of its other keys such as output.width"
+        raise JobError(f"{place}: matrix cannot vary {printable(key)}; {way}")
     try:
         return parse_override(f"{key}=0").location
     except JobError:
