@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.delivered import on_a_stand_in
+from tests.program import Command, program
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -16,3 +19,13 @@ def shared_images() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the folder of real pictures, {folder}, is absent on this machine")
     return folder
+
+
+@pytest.fixture
+def tilefarm_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Command:
+    """The program in an empty folder, painting with a stand-in worker. Modules may have one of their own."""
+    monkeypatch.chdir(tmp_path)
+    on_a_stand_in(monkeypatch)
+    return program(monkeypatch, capfd)

@@ -13,8 +13,8 @@ import pyvips
 from PIL import Image
 
 import tilefarm
-from tests.delivered import exiftool, on_a_stand_in, only_run, write_job
-from tests.program import Command, program
+from tests.delivered import exiftool, only_run, write_job
+from tests.program import Command
 from tilefarm.errors import JobError
 from tilefarm.execute.process import peak_rss
 from tilefarm.image.xmp import MOST_WRITTEN, packet
@@ -36,15 +36,6 @@ FORMS = [
     "path: out.webp",
     "path: out.webp, lossless: true",
 ]
-
-
-@pytest.fixture
-def tilefarm_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    on_a_stand_in(monkeypatch)
-    return program(monkeypatch, capfd)
 
 
 def written(path: Path) -> Path:

@@ -10,8 +10,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.delivered import SIZE, canvas, on_a_stand_in, write_job
-from tests.program import Command, program
+from tests.delivered import SIZE, canvas, write_job
+from tests.program import Command
 from tests.standins import Mixer, opener
 from tilefarm.driver import render, run_folder
 from tilefarm.errors import JobError
@@ -26,15 +26,6 @@ from tilefarm.spec.load import load_job
 WHITE = 65535
 
 
-@pytest.fixture
-def tilefarm_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    on_a_stand_in(monkeypatch)
-    return program(monkeypatch, capfd)
-
-
 def finished(
     folder: Path, *overrides: str, output: str = "path: out.tif, dpi: 150", more: str = ""
 ) -> RunDir:
@@ -42,6 +33,12 @@ def finished(
     run = run_folder(job, folder / "runs")
     render(job, run, ExecutorChoice("local"), lambda event: None, opener(Mixer()))
     return run
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """One run for tests that only read it, and write somewhere else."""
+    return finished(tmp_path_factory.mktemp("done"))
 
 
 def resized(values: NDArray[np.float32], size: Size) -> NDArray[np.float64]:
@@ -55,20 +52,20 @@ def resized(values: NDArray[np.float32], size: Size) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("size", [Size(60, 45), Size(47, 35)])
-def test_a_smaller_size_is_the_canvas_resized_in_floating_point(tmp_path: Path, size: Size) -> None:
-    run = finished(tmp_path)
-    path = export_again(Request(run.root, {"path": tmp_path / "small.tif", "width": size.width}))
-    found, expected = tifffile.imread(path) / WHITE, resized(canvas(run, 1, SIZE), size)
+def test_a_smaller_size_is_the_canvas_resized_in_floating_point(
+    done: RunDir, tmp_path: Path, size: Size
+) -> None:
+    path = export_again(Request(done.root, {"path": tmp_path / "small.tif", "width": size.width}))
+    found, expected = tifffile.imread(path) / WHITE, resized(canvas(done, 1, SIZE), size)
     assert found.shape == expected.shape
     assert np.abs(found - expected)[3:-3, 3:-3].max() < 0.01  # another Lanczos, in sixteenths of a pixel
     assert np.abs(found - expected).mean() < 0.001
     assert tifffile.imread(path).ravel().tolist() != (tifffile.imread(path) // 256 * 256).ravel().tolist()
 
 
-def test_a_larger_size_goes_through_the_canvas_pixels(tmp_path: Path) -> None:
-    run = finished(tmp_path)
-    path = export_again(Request(run.root, {"path": tmp_path / "large.tif", "long_side": 360}))
-    found, before = tifffile.imread(path) / WHITE, np.clip(canvas(run, 1, SIZE), 0, 1)
+def test_a_larger_size_goes_through_the_canvas_pixels(done: RunDir, tmp_path: Path) -> None:
+    path = export_again(Request(done.root, {"path": tmp_path / "large.tif", "long_side": 360}))
+    found, before = tifffile.imread(path) / WHITE, np.clip(canvas(done, 1, SIZE), 0, 1)
     assert found.shape == (270, 360, 3)
     np.testing.assert_allclose(found[1::3, 1::3], before, atol=2 / 255)  # centres fall on centres
 
@@ -103,11 +100,10 @@ def test_colours_after_and_transparency_are_the_jobs(tmp_path: Path) -> None:
         export_again(Request(run.root, {"path": tmp_path / "small.jpg"}))
 
 
-def test_a_print_is_cut_evenly_and_has_its_size(tmp_path: Path) -> None:
-    run = finished(tmp_path)
+def test_a_print_is_cut_evenly_and_has_its_size(done: RunDir, tmp_path: Path) -> None:
     paper = {"width": "1in", "height": "1in", "bleed": "0.05in"}
-    path = export_again(Request(run.root, {"path": tmp_path / "square.tif", "print": paper, "dpi": 60}))
-    found, before = tifffile.imread(path) / WHITE, canvas(run, 1, SIZE)
+    path = export_again(Request(done.root, {"path": tmp_path / "square.tif", "print": paper, "dpi": 60}))
+    found, before = tifffile.imread(path) / WHITE, canvas(done, 1, SIZE)
     assert found.shape == (66, 66, 3)
     expected = resized(np.ascontiguousarray(before[:, 15:105]), Size(66, 66))
     assert np.abs(found - expected)[4:-4, 4:-4].max() < 0.02
@@ -119,13 +115,12 @@ def test_a_print_is_cut_evenly_and_has_its_size(tmp_path: Path) -> None:
         assert image.info["dpi"] == (60, 60)
 
 
-def test_a_coarser_level_on_demand(tmp_path: Path) -> None:
-    run = finished(tmp_path)
-    path = export_again(Request(run.root, {"path": tmp_path / "coarse.tif"}, level=1))
-    coarse = np.clip(canvas(run, 0, Size(60, 45)), 0, 1)
+def test_a_coarser_level_on_demand(done: RunDir, tmp_path: Path) -> None:
+    path = export_again(Request(done.root, {"path": tmp_path / "coarse.tif"}, level=1))
+    coarse = np.clip(canvas(done, 0, Size(60, 45)), 0, 1)
     np.testing.assert_allclose(tifffile.imread(path) / WHITE, coarse, atol=1 / WHITE)
     with pytest.raises(JobError, match="--level must be 1 to 2"):
-        export_again(Request(run.root, {"path": tmp_path / "none.tif"}, level=3))
+        export_again(Request(done.root, {"path": tmp_path / "none.tif"}, level=3))
 
 
 def test_an_unfinished_run_is_refused_but_for_its_finished_levels(tmp_path: Path) -> None:
@@ -149,15 +144,15 @@ def test_an_unfinished_run_is_refused_but_for_its_finished_levels(tmp_path: Path
         export_again(Request(run.root, {"path": tmp_path / "p.tif"}, level=1))
 
 
-@pytest.mark.parametrize("name", ["photo.png", "night.png", "out.tif", "notes.png", "folder.tif"])
-def test_nothing_is_overwritten_that_is_not_an_export(tmp_path: Path, name: str) -> None:
+def test_nothing_is_overwritten_that_is_not_an_export(tmp_path: Path) -> None:
     run = finished(tmp_path)
     (tmp_path / "notes.png").write_text("my diary")
     (tmp_path / "folder.tif").mkdir()
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
-    with pytest.raises(JobError):
-        export_again(Request(run.root, {"path": tmp_path / name, "width": 30}))
-    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    for name in ("photo.png", "night.png", "out.tif", "notes.png", "folder.tif"):
+        with pytest.raises(JobError):
+            export_again(Request(run.root, {"path": tmp_path / name, "width": 30}))
+        assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before, name
 
 
 def test_presets_and_profiles_as_other_readers_see_them(tilefarm_command: Command, tmp_path: Path) -> None:

@@ -14,28 +14,39 @@ import pyvips
 from PIL import Image
 
 from tests.delivered import SIZE, canvas, on_a_stand_in, only_run, write_job
-from tests.program import Command, program
+from tests.program import Command
+from tests.standins import Mixer, opener
+from tilefarm.driver import render, run_folder
+from tilefarm.execute.open import ExecutorChoice
 from tilefarm.image.xmp import packet
 from tilefarm.provenance import read_record
+from tilefarm.spec.load import load_job
 from tilefarm.spec.yaml_writer import write_yaml
 
 
-@pytest.fixture
-def tilefarm_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    on_a_stand_in(monkeypatch)
-    return program(monkeypatch, capfd)
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a picture and what it was made from, painted once; its run is gone."""
+    folder = tmp_path_factory.mktemp("rendered")
+    job = load_job(write_job(folder, "path: out.png, dpi: 150"))
+    with pytest.MonkeyPatch.context() as patch:
+        on_a_stand_in(patch)
+        render(
+            job,
+            run_folder(job, folder / "runs"),
+            ExecutorChoice("local"),
+            lambda event: None,
+            opener(Mixer()),
+        )
+    shutil.rmtree(folder / "runs")
+    (folder / "gate.yaml").unlink()
+    return folder
 
 
 @pytest.fixture
-def picture(tilefarm_command: Command, tmp_path: Path) -> Path:
-    """out.png and the pictures that it was made from, in a folder; its run is gone."""
-    write_job(tmp_path, "path: out.png, dpi: 150")
-    assert tilefarm_command("submit", "gate.yaml").code == 0
-    shutil.rmtree(tmp_path / "runs")
-    (tmp_path / "gate.yaml").unlink()
+def picture(tilefarm_command: Command, rendered: Path, tmp_path: Path) -> Path:
+    """A copy of out.png, and of the pictures that it was made from, where the program works."""
+    shutil.copytree(rendered, tmp_path, dirs_exist_ok=True)
     return tmp_path / "out.png"
 
 

@@ -31,7 +31,7 @@ FIELD = receptive_field("vgg19", "relu3_1")
 JOB = """
 content: content.png
 style: style.png
-output: {path: out.png}
+output: {path: out.png, dither: false}
 tiles: {size: 64, rounds: 2, iterations: 6}
 pyramid: {iterations: [14]}
 objective:

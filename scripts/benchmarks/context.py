@@ -42,6 +42,8 @@ class Scale:
     """The pictures of the section memory."""
     file: Size
     """The picture of the section files."""
+    forms: int | None = None
+    """Of that section, how many; None for all."""
 
 
 FULL = Scale(

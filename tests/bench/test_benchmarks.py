@@ -41,6 +41,7 @@ TINY = Scale(
     farm_tiles=8,
     memory=(Size(64, 48),),
     file=Size(64, 48),
+    forms=1,
 )
 
 
@@ -159,6 +160,9 @@ KEYS = {
         *("width", "height", "pieces", "precision", "graphs_kept", "contents_kept"),
         *("driver_bytes", "worker_bytes"),
     },
+    "files": {
+        *("form", "width", "height", "seconds", "processor_seconds", "extra_bytes", "file_bytes"),
+    },
     "projection": {
         *("width", "height", "precision", "levels", "whole_megapixels", "piece_megapixels", "hours"),
     },
@@ -220,6 +224,10 @@ def test_the_sections_measure_what_they_say(document: Any) -> None:
     assert sections["farm"][1]["time_over_ideal"]["smallest"] >= 1
     assert sections["farm"][1]["tile_seconds"]["smallest"] >= 0.1
     (memory,) = sections["memory"]
+    (file,) = sections["files"]
+    assert file["form"] == "TIFF 16 bits, deflate"
+    assert 0 < file["extra_bytes"] < 2**30
+    assert 0 < file["file_bytes"] < 64 * 48 * 6 + 5000
     assert 50 * 2**20 < memory["driver_bytes"] < memory["worker_bytes"] < 4 * 2**30
 
 

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.delivered import exiftool, on_a_stand_in, write_job
-from tests.program import Command, program
+from tests.delivered import exiftool, write_job
+from tests.program import Command
 from tilefarm.geometry import Size
 from tilefarm.image.profiles import load_profile
 from tilefarm.output.write import write_output
@@ -235,15 +235,6 @@ def test_flipped_bytes_end_in_a_report(
     (folder / name).write_bytes(data)
     report = examine_file(folder / name, wish("lab-srgb", "4cm", "3cm", "2mm"))
     assert list(report_lines(report))
-
-
-@pytest.fixture
-def tilefarm_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    on_a_stand_in(monkeypatch)
-    return program(monkeypatch, capfd)
 
 
 def test_a_print_with_bleed_from_the_job_to_the_check(tilefarm_command: Command, tmp_path: Path) -> None:

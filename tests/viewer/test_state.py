@@ -24,10 +24,10 @@ from tilefarm.plan.grid import BORDER
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.summary import read_summary
 from tilefarm.spec.load import load_job
-from tilefarm.viewer.deep_zoom import highest_level
 from tilefarm.viewer.pictures import ContentPicture, LivePicture
 from tilefarm.viewer.state import PAUSING, StateReader
 from tilefarm.viewer.watched import Watched
+from tilefarm.viewer.zoom_levels import highest_level
 
 
 class Looker:

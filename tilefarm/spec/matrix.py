@@ -12,7 +12,7 @@ from tilefarm.spec.globs import expand, is_pattern
 from tilefarm.spec.overrides import Override, parse_override
 from tilefarm.spec.problems import dotted
 from tilefarm.spec.run_names import Kind, canonical
-from tilefarm.spec.values import found
+from tilefarm.spec.values import found, printable
 from tilefarm.spec.yaml_source import Document, Location
 
 MOST_RUNS = 1000
@@ -128,13 +128,13 @@ def in_matrix(override: Override) -> Override:
 def _axis(key: str, values: Any, at: Location, source: _Source) -> Axis:
     """Raises JobError with every problem of this key."""
     place = source.place(at)
-    location = _location(key, place)
+    location, shown = _location(key, place), printable(key)
     entries = values if isinstance(values, list) else [values]
     patterns: list[str] = []
     if not isinstance(values, list) and not (_is_picture(location) and is_pattern(values, source.folder)):
-        raise JobError(f"{place}: matrix.{key} must be a list of values, got {found(values)}")
+        raise JobError(f"{place}: matrix.{shown} must be a list of values, got {found(values)}")
     if not entries:
-        raise JobError(f"{place}: matrix.{key} must have at least one value, got an empty list")
+        raise JobError(f"{place}: matrix.{shown} must have at least one value, got an empty list")
     expanded: list[tuple[Any, str]] = []
     problems = []
     for number, entry in enumerate(entries):
@@ -146,11 +146,11 @@ def _axis(key: str, values: Any, at: Location, source: _Source) -> Axis:
         try:
             expanded += [(name, where) for name in expand(entry, source.folder)]
         except (ValueError, RuntimeError) as error:
-            problems.append(f"{where}: {key} {error}")
+            problems.append(f"{where}: {shown} {error}")
     seen: set[str] = set()
     for value, where in expanded:
         if canonical(value) in seen:
-            problems.append(f"{where}: matrix.{key} holds {found(value)} twice; keep one of them")
+            problems.append(f"{where}: matrix.{shown} holds {found(value)} twice; keep one of them")
         seen.add(canonical(value))
     if problems:
         raise JobError(problems)
@@ -165,7 +165,8 @@ def _location(key: str, place: str) -> Location:
     if (rule := _FIXED.get(key)) is not None:
         raise JobError(f"{place}: matrix cannot vary {key}; {rule}")
     if key == "output" or key.split(".")[0] == "matrix":
-        raise JobError(f"{place}: matrix cannot vary {key}; name one of its other keys such as output.width")
+        way = "name one of its other keys such as output.width"
+        raise JobError(f"{place}: matrix cannot vary {printable(key)}; {way}")
     try:
         return parse_override(f"{key}=0").location
     except JobError:

@@ -10,6 +10,7 @@ from tilefarm.errors import JobError
 from tilefarm.spec.output import SIZE_KEYS
 from tilefarm.spec.problems import dotted
 from tilefarm.spec.short_forms import long_form
+from tilefarm.spec.values import printable
 from tilefarm.spec.yaml_source import Location, parse
 
 _ALTERNATIVES: tuple[tuple[Location, tuple[str, ...]], ...] = (
@@ -35,12 +36,16 @@ class Override:
     @property
     def source(self) -> str:
         """How a message names it: on one line, whatever the shell let through."""
-        return f"--set {' '.join(self.text.split())}"
+        return _source(self.text)
+
+
+def _source(text: str) -> str:
+    return f"--set {printable(' '.join(text.split()))}"
 
 
 def parse_override(text: str) -> Override:
     """Reads `key.path=value`, the value as YAML. Raises JobError where there is no key or no YAML."""
-    source = f"--set {text}"
+    source = _source(text)
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):

@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from tilefarm.spec.model import Job
 from tilefarm.spec.section import Section
-from tilefarm.spec.values import did_you_mean, found
+from tilefarm.spec.values import did_you_mean, found, printable
 from tilefarm.spec.yaml_source import Location
 
 _REQUIRED = {
@@ -36,7 +36,7 @@ def sentence(error: ErrorDetails, location: Location) -> str:
     `location` is where the mistake was written, which for the short form `style` is not where the model
     has it.
     """
-    key, value, context = dotted(location), error["input"], error.get("ctx", {})
+    key, value, context = printable(dotted(location)), error["input"], error.get("ctx", {})
     kind = error["type"]
     if kind == "extra_forbidden":
         return _unknown_key(error["loc"])
@@ -88,7 +88,7 @@ def _choices(context: Mapping[str, Any]) -> list[str]:
 def _unknown_key(location: Location) -> str:
     section = location[:-1]
     valid = _keys(section)
-    name = dotted(section) or "a job"
+    name = printable(dotted(section)) or "a job"
     advice = did_you_mean(location[-1], valid) or f"; its keys are {', '.join(valid)}"
     return f"{dotted(location)!r} is not a key of {name}{advice}"
 

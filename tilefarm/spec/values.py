@@ -38,6 +38,11 @@ def found(value: object) -> str:
     return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."
 
 
+def printable(text: str) -> str:
+    """The text with its unprintable characters as escapes: a sentence must not steer a terminal."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 def did_you_mean(value: object, choices: Iterable[str]) -> str:
     """'; did you mean 'x'?' for the closest of `choices`, or an empty text when none is close."""
     close = difflib.get_close_matches(value, list(choices), n=1) if isinstance(value, str) else []

@@ -12,7 +12,6 @@ from urllib.parse import quote
 from tilefarm.errors import JobError, ResourceError, StoppedError, TilefarmError
 from tilefarm.geometry import Size
 from tilefarm.rundir.layout import RunDir
-from tilefarm.viewer.deepzoom import canvas_tiles, without_fine_levels, write_small_copy
 from tilefarm.viewer.gallery_keys import differing
 from tilefarm.viewer.gallery_page import Card, gallery_page
 from tilefarm.viewer.gallery_runs import Chosen
@@ -21,6 +20,7 @@ from tilefarm.viewer.report_folder import copy_assets, replacing_folder
 from tilefarm.viewer.report_pictures import PICTURES, RESULT, SIDE, TILES
 from tilefarm.viewer.report_source import RunSource, is_run, open_run
 from tilefarm.viewer.settings_list import Leaf, leaves
+from tilefarm.viewer.zoom_folder import canvas_tiles, without_fine_levels, write_small_copy
 
 RUNS = "runs"
 """The folder of the runs' own reports."""

@@ -26,8 +26,8 @@ from tilefarm.image.window import open_raw
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
 from tilefarm.spec.load import load_job
-from tilefarm.viewer.deep_zoom import Pyramid, Read
 from tilefarm.viewer.sources import Source, find_source, readable
+from tilefarm.viewer.zoom_pyramid import Pyramid, Read
 
 REST = 100
 """Seconds between two versions for each second of processor time that the last one took."""

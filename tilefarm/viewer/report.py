@@ -9,11 +9,11 @@ from tilefarm.errors import JobError
 from tilefarm.making.losses import loss_table, read_losses
 from tilefarm.rundir.layout import RunDir
 from tilefarm.spec.resolved import to_yaml
-from tilefarm.viewer.deepzoom import write_small_copy
 from tilefarm.viewer.report_folder import copy_assets, replacing_folder
 from tilefarm.viewer.report_page import InputShown, report_page
 from tilefarm.viewer.report_pictures import PICTURES, SIDE, TILES, Shown, write_pictures, write_small
 from tilefarm.viewer.report_source import RunSource, open_run
+from tilefarm.viewer.zoom_folder import write_small_copy
 
 ASSETS = "assets"
 PAGE = "index.html"

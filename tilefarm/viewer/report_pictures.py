@@ -14,8 +14,8 @@ from tilefarm.image.decode import PictureInfo, inspect
 from tilefarm.image.engine import open_picture, reason
 from tilefarm.image.thumbnail import fitted, thumbnail
 from tilefarm.plan.build import LevelPlan
-from tilefarm.viewer.deepzoom import DeepZoom, canvas_tiles, write_small_copy, write_tiles
 from tilefarm.viewer.report_source import RunSource
+from tilefarm.viewer.zoom_folder import DeepZoom, canvas_tiles, write_small_copy, write_tiles
 
 TILES, PICTURES = "tiles", "pictures"
 """Folders of a report."""

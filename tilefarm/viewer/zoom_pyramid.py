@@ -1,13 +1,8 @@
-"""Deep-zoom tiles of a picture: 256 pixels, no overlap, the highest level is full size.
-
-Level n of N has the size ceil(size / 2^(N - n)), N = ceil(log2(long side)): the numbers of Microsoft's Deep
-Zoom, which OpenSeadragon reads.
-"""
+"""Deep Zoom tiles of a picture that still grows, made as they are asked for: 256 pixels, no overlap."""
 
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tilefarm.geometry import Box, Size
+from tilefarm.viewer.zoom_levels import highest_level, level_size
 
 TILE = 256
 QUALITY = 85
@@ -26,17 +22,6 @@ _ROWS = 256
 Read = Callable[[Box], NDArray[np.float32]]
 """A region of the picture, shape (height, width, 3), float32, 0..1 and beyond."""
 Pixels = NDArray[np.uint8]
-
-
-def highest_level(size: Size) -> int:
-    """The number of the level of full size."""
-    return math.ceil(math.log2(size.long_side)) if size.long_side > 1 else 0
-
-
-def level_size(size: Size, level: int) -> Size:
-    """The size of a level."""
-    factor = 2 ** (highest_level(size) - level)
-    return Size(-(-size.width // factor), -(-size.height // factor))
 
 
 class Pyramid:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tilefarm.geometry import Box, Size
-from tilefarm.viewer.deep_zoom import SMALL_SIDE, TILE, Pyramid, highest_level, level_size
+from tilefarm.viewer.zoom_levels import highest_level, level_size, next_coarser
+from tilefarm.viewer.zoom_pyramid import SMALL_SIDE, TILE, Pyramid
 
 
 def decoded(data: bytes | None) -> NDArray[np.float64]:
@@ -45,6 +46,7 @@ def test_levels_are_numbered_as_deep_zoom_does(width: int, height: int) -> None:
     highest = highest_level(size)
     assert level_size(size, highest) == size
     assert level_size(size, 0) == Size(1, 1)
+    assert next_coarser(size) == level_size(size, highest - 1)
     assert highest == math.ceil(math.log2(max(width, height)))
     for level in range(highest):
         finer = level_size(size, level + 1)

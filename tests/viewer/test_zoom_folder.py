@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tilefarm.geometry import Size
-from tilefarm.viewer.deepzoom import (
+from tilefarm.viewer.zoom_folder import (
     OVERLAP,
     TILE,
     DeepZoom,

@@ -1,7 +1,7 @@
 """Pictures as Deep Zoom folders: JPEG tiles at every power of two, which a browser loads as it needs them.
 
-The layout is that of Microsoft's Deep Zoom ("DZI"): level n is at most 2^n pixels long, the tile of column x
-and row y of a level is NAME_files/LEVEL/X_Y.jpg, and neighbours overlap by a pixel on each inner side.
+The layout is that of Microsoft's Deep Zoom ("DZI"): the tile of column x and row y of a level is
+NAME_files/LEVEL/X_Y.jpg, and neighbours overlap by a pixel on each inner side.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tilefarm.errors import TilefarmError
 from tilefarm.geometry import Size
 from tilefarm.image.engine import quantised, raw_image, reason, saving
 from tilefarm.image.thumbnail import fitted
+from tilefarm.viewer.zoom_levels import highest_level, next_coarser
 
 TILE = 510
 """Pixels of a tile without its overlap; with both it is 512."""
@@ -78,8 +79,8 @@ def without_fine_levels(zoom: DeepZoom, folder: Path, most: int) -> DeepZoom:
     """Remove the levels with more than `most` pixels a side; what is left is a Deep Zoom folder, too."""
     (folder / f"{zoom.name}.dzi").unlink()  # of the whole picture
     while zoom.size.long_side > most:
-        shutil.rmtree(folder / f"{zoom.name}_files" / str(_finest(zoom.size)))
-        zoom = replace(zoom, size=_halved(zoom.size))
+        shutil.rmtree(folder / f"{zoom.name}_files" / str(highest_level(zoom.size)))
+        zoom = replace(zoom, size=next_coarser(zoom.size))
     return zoom
 
 
@@ -90,9 +91,9 @@ def write_small_copy(zoom: DeepZoom, folder: Path, target: Path, side: int) -> S
     take longer, and hundreds of megabytes, since libvips holds all the rows that a small one is made of.
     """
     size = zoom.size
-    while _halved(size).long_side >= side and size.long_side > side:
-        size = _halved(size)
-    place = folder / f"{zoom.name}_files" / str(_finest(size))
+    while next_coarser(size).long_side >= side and size.long_side > side:
+        size = next_coarser(size)
+    place = folder / f"{zoom.name}_files" / str(highest_level(size))
     whole = Image.new("RGB", (size.width, size.height))
     for tile in place.iterdir():
         column, row = map(int, tile.stem.split("_"))
@@ -102,12 +103,3 @@ def write_small_copy(zoom: DeepZoom, folder: Path, target: Path, side: int) -> S
     target.parent.mkdir(parents=True, exist_ok=True)
     whole.resize((small.width, small.height), Image.Resampling.LANCZOS).save(target, quality=QUALITY)
     return small
-
-
-def _finest(size: Size) -> int:
-    """The number of the level that has all pixels: the smallest power of two that holds the long side."""
-    return (size.long_side - 1).bit_length()
-
-
-def _halved(size: Size) -> Size:
-    return Size((size.width + 1) // 2, (size.height + 1) // 2)
