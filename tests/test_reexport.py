@@ -98,6 +98,11 @@ def test_colours_after_and_transparency_are_the_jobs(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[2:-2, 2:-2, 3], halves[2:-2, 2:-2], atol=WHITE / 255)
     with pytest.raises(JobError, match="keeps the content's transparency"):
         export_again(Request(run.root, {"path": tmp_path / "small.jpg"}))
+    for preset in ("lab-srgb", "lab-adobe", "poster"):
+        with pytest.raises(JobError, match=f"--preset {preset} is for files without transparency"):
+            export_again(Request(run.root, {"path": tmp_path / "lab.tif", "preset": preset}))
+    assert not (tmp_path / "lab.tif").exists()
+    assert export_again(Request(run.root, {"path": tmp_path / "shelf.tif", "preset": "archive"})).exists()
 
 
 def test_a_print_is_cut_evenly_and_has_its_size(done: RunDir, tmp_path: Path) -> None:
@@ -204,3 +209,45 @@ def test_all_mistakes_at_once(tilefarm_command: Command, tmp_path: Path) -> None
     assert "--bleed belongs to --print" in tilefarm_command("export", run, "--bleed", "3mm").err
     assert "holds no job.yaml" in tilefarm_command("export", tmp_path, "--output", "o.tif").err
     assert not list(tmp_path.glob("o.*"))
+
+
+def test_what_a_killed_export_left_goes_with_the_next(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    (run.root / ".export.killed").mkdir()
+    (run.root / ".export.killed" / "picture.f32").write_bytes(bytes(100))
+    before = sorted(path.name for path in run.root.iterdir() if path.name[0] != ".")
+    export_again(Request(run.root, {"path": tmp_path / "small.tif", "width": 30}))
+    assert sorted(path.name for path in run.root.iterdir()) == before
+
+
+def test_a_run_whose_folder_cannot_be_written_is_refused_in_a_sentence(
+    tilefarm_command: Command, tmp_path: Path
+) -> None:
+    run = finished(tmp_path).root
+    (run / "lock").unlink(missing_ok=True)
+    (run / "lock").mkdir()  # no file can be opened there, whoever tries
+    for command in ("export", "recolor"):
+        answer = tilefarm_command(command, run, "--output", "o.tif")
+        assert (answer.code, len(answer.told)) == (2, 1), answer.err
+        assert f"{run} cannot be used" in answer.told[0]
+        assert "copy the folder" in answer.told[0]
+
+
+def test_mistakes_are_told_in_the_words_of_the_command(tilefarm_command: Command, tmp_path: Path) -> None:
+    run = finished(tmp_path).root
+    told = {
+        ("--output", "o.tif", "--pyramid", "--strips"): "--pyramid needs tiles; remove it, or --strips",
+        ("--output", "o.tif", "--width", "9", "--height", "9"): "given together with --width; keep only",
+        ("--output", "o.tif", "--dither"): "changes nothing with 16 bits; remove it, or give --bit-depth 8",
+        ("--output", "o.jpg", "--tiled"): "--tiled is for TIFF, and --output is a JPEG; remove it",
+        ("--output", "o.tif", "--profile", "no.icc"): "relative paths start here",
+        ("--output", "o.tif", "--print", "4x3cm", "--bleed", "2cm"): "--bleed must be at most a quarter",
+        ("--output", 250 * "o" + ".tif"): "--output: no file called",
+        ("--output", "o.jpg", "--long-side", "70000"): "--output: JPEG allows at most 65500 pixels",
+        ("--output", "o.tif", "--proof", "photo.png"): "--proof must be an ICC profile",
+    }
+    for typed, words in told.items():
+        answer = tilefarm_command("export", run, *typed)
+        assert (answer.code, len(answer.told)) == (2, 1), answer.err
+        assert words in answer.told[0]
+        assert "output." not in answer.told[0]

@@ -98,6 +98,7 @@ def test_large_canvases_are_shown_small(press: Path, tmp_path: Path) -> None:
     with Image.open(target) as shown:
         assert shown.size == (2048, 29)
         assert shown.mode == "RGB"
+        assert shown.info["dpi"] == pytest.approx((300 * 2048 / 4200,) * 2, rel=1e-3), "as large on paper"
         assert shown.info["icc_profile"] == load_profile("srgb").data
     assert found.out_of_gamut == 0
     assert found.sentence.startswith("nearly no part of the picture has colours")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from tilefarm.plan.build import LevelPlan, build_plan
 from tilefarm.prepare import Prepared
 from tilefarm.provenance import Made, packet_for
 from tilefarm.rundir.journal import read_journal
-from tilefarm.rundir.layout import RunDir
+from tilefarm.rundir.layout import RunDir, RunLock
+from tilefarm.rundir.leftovers import clear_leftovers
+from tilefarm.rundir.place import telling_of_place
 from tilefarm.rundir.state import RunState
 from tilefarm.spec.color import Color
 from tilefarm.spec.file_keys import FileKeys
@@ -30,6 +34,8 @@ from tilefarm.spec.problems import sentence
 from tilefarm.spec.sheet import Sheet
 from tilefarm.transparency import keeps_alpha
 
+_KEY = re.compile(r"\boutput\.(\w+)(?:\.\w+)?(?:: (true|false|\d+|srgb)\b)?")
+"""Of a job, with its value where a sentence advises one."""
 _OF_ALL_FORMATS = ("profile", "intent", "dpi", "provenance")
 
 
@@ -60,6 +66,20 @@ def open_run(folder: Path) -> RunDir:
     if not run.exists():
         raise JobError(f"{run.root} holds no job.yaml; name a run folder such as runs/NAME-HASH, or a file")
     return run
+
+
+@contextmanager
+def held(run: RunDir) -> Iterator[None]:
+    """Hold a run's lock, and remove what killed processes left in its folder.
+
+    Raises JobError or ResourceError where nothing can be written there, RunBusyError where another process
+    works on it.
+    """
+    with telling_of_place(run.root, "copy the folder, under its own name, to such a place"):
+        lock = RunLock(run)
+    with lock:
+        clear_leftovers(run, ())
+        yield
 
 
 def finished(run: RunDir, number: int | None = None) -> Finished:
@@ -107,12 +127,35 @@ def typed_output(given: Mapping[str, Any]) -> tuple[Output | None, list[str]]:
     try:
         return Output.model_validate(given, context={"folder": Path.cwd()}), []
     except ValidationError as error:
-        return None, [sentence(one, (_option(one["loc"]),)) for one in error.errors()]
+        return None, [_as_typed(sentence(one, (_option(one["loc"]),))) for one in error.errors()]
 
 
 def _option(location: tuple[int | str, ...]) -> str:
-    key = str(location[0])
+    key = "bleed" if location == ("print", "bleed") else str(location[0])
     return "--output" if key == "path" else f"--{key.replace('_', '-')}"
+
+
+@contextmanager
+def told_as_typed() -> Iterator[None]:
+    """Have the problems of a JobError name options of the command, where a job has keys."""
+    try:
+        yield
+    except JobError as error:
+        raise JobError([_as_typed(problem) for problem in error.problems]) from error
+
+
+def _as_typed(problem: str) -> str:
+    """`output.tiled: false` is written `--strips`, and paths start where the command is."""
+    problem = problem.replace("relative paths start at the job file's folder", "relative paths start here")
+    return _KEY.sub(_option_of, problem)
+
+
+def _option_of(key: re.Match[str]) -> str:
+    option, value = _option((key[1],)), key[2]
+    if value in ("true", "false"):
+        off = "--strips" if key[1] == "tiled" else f"--no-{option[2:]}"
+        return option if value == "true" else off
+    return option if value is None else f"{option} {value}"
 
 
 def overwritten(job: Job, path: Path) -> list[str]:

@@ -11,7 +11,16 @@ from typing import Any, cast, get_args
 from tilefarm.colour.transfer import Raw, transfer
 from tilefarm.colouring import coloured
 from tilefarm.errors import JobError
-from tilefarm.finished import Finished, finished, kept_keys, open_run, overwritten, packet_of, typed_output
+from tilefarm.finished import (
+    Finished,
+    finished,
+    held,
+    kept_keys,
+    open_run,
+    overwritten,
+    packet_of,
+    typed_output,
+)
 from tilefarm.geometry import Box, Size, View
 from tilefarm.image.decode import PictureInfo
 from tilefarm.image.margin import with_margin
@@ -20,7 +29,6 @@ from tilefarm.image.resize import write_content
 from tilefarm.output.check_target import check_target
 from tilefarm.output.write import write_output
 from tilefarm.prepare import readable, usable_memory
-from tilefarm.rundir.layout import RunLock
 from tilefarm.spec.color import Color, ColorMode
 from tilefarm.spec.output import Output
 from tilefarm.spec.paths import same_file
@@ -61,7 +69,7 @@ def recolor(request: Request, tell: Callable[[str], object] = str) -> Path:
     output = _checked(request)
     if request.source.is_dir():
         run = open_run(request.source)
-        with RunLock(run):
+        with held(run):
             _of_run(request, finished(run), tell)
     else:
         _of_picture(request, output, tell)

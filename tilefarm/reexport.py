@@ -12,7 +12,17 @@ from typing import Any
 from tilefarm.colouring import coloured
 from tilefarm.errors import JobError
 from tilefarm.files import new_name
-from tilefarm.finished import Finished, finished, kept_keys, open_run, overwritten, packet_of, typed_output
+from tilefarm.finished import (
+    Finished,
+    finished,
+    held,
+    kept_keys,
+    open_run,
+    overwritten,
+    packet_of,
+    told_as_typed,
+    typed_output,
+)
 from tilefarm.geometry import Box, Size, View
 from tilefarm.image.engine import raw_image, save_raw
 from tilefarm.image.margin import with_margin
@@ -21,9 +31,8 @@ from tilefarm.output.check_target import check_proof, check_target
 from tilefarm.output.proof import proof_beside
 from tilefarm.output.write import write_output
 from tilefarm.prepare import usable_memory
-from tilefarm.rundir.layout import RunLock
 from tilefarm.spec.output import Output
-from tilefarm.spec.output_presets import SIZE_KEYS
+from tilefarm.spec.output_presets import OUTPUT_PRESETS, SIZE_KEYS
 from tilefarm.spec.sheet import Sheet, Target
 from tilefarm.transparency import kept_alpha
 
@@ -49,20 +58,21 @@ def export_again(request: Request, tell: Callable[[str], object] = str) -> Path:
     the errors of `write_output`.
     """
     run = open_run(request.run)
-    with RunLock(run):
+    with held(run):
         done = finished(run, request.level)
         output = _output(request, done)
-        target = _target(output, done)
         form = output.form(done.job.seed)
         memory = usable_memory()
-        check_target(output.path, form, target.size, alpha=done.keeps_alpha, memory=memory)
-        if output.proof is not None:
-            check_proof(output.path, output.proof)
+        with told_as_typed():
+            target = _target(output, done)
+            check_target(output.path, form, target.size, alpha=done.keeps_alpha, memory=memory)
+            if output.proof is not None:
+                check_proof(output.path, output.proof)
         xmp = packet_of(done, output, target.sheet)
         with _pixels(done, target) as (canvas, alpha):
             write_output(canvas, target.size, output.path, form, alpha, xmp)
             if output.proof is not None:
-                tell(proof_beside(canvas, target.size, output.path, output.proof))
+                tell(proof_beside(canvas, target.size, output.path, output.proof, output.dpi))
     return output.path
 
 
@@ -77,12 +87,22 @@ def _output(request: Request, done: Finished) -> Output:
             f"--output must be a .tif, .png or .webp file, got {output.path.name}: the job of "
             f"{done.run.root} keeps the content's transparency, which JPEG has none of"
         )
+    problems += _without_transparency(given, done)
     if output is None or problems:
         raise JobError(problems)
     size = _sheet(done).size
     if output.preset is not None and "long_side" not in given and (output.long_side or 0) > size.long_side:
         output = output.model_copy(update={"long_side": None})  # a preset's is a limit here
     return output
+
+
+def _without_transparency(given: Mapping[str, Any], done: Finished) -> Iterator[str]:
+    preset = next((one for name, one in OUTPUT_PRESETS.items() if name == given.get("preset")), None)
+    if preset is not None and not preset.alpha and done.keeps_alpha:
+        yield (
+            f"--preset {given['preset']} is for files without transparency, and the job of {done.run.root} "
+            "keeps the content's; choose another preset, or submit the job with alpha: flatten"
+        )
 
 
 def _sheet(done: Finished) -> Sheet:

@@ -63,6 +63,8 @@ def wish(purpose: str | None = None, width: str = "", height: str = "", bleed: s
 FILES: dict[str, Callable[[Path], object]] = {
     "deflate.tif": lambda path: good_tiff(path, 240, bit_depth=16, compression="deflate", tiled=True),
     "pyramid.tif": lambda path: good_tiff(path, 240, Size(600, 400), tiled=True, pyramid=True),
+    "film.gif": lambda path: Image.new("P", (31, 17)).save(path),
+    "fax.tif": lambda path: Image.new("1", (31, 17)).save(path, compression="group4", dpi=(200, 200)),
     "plain.png": lambda path: Image.new("RGB", (31, 17)).save(path, dpi=(120, 120)),
     "alpha.png": lambda path: Image.new("RGBA", (31, 17)).save(path),
     "grey.png": lambda path: Image.new("L", (31, 17)).save(path),
@@ -132,6 +134,8 @@ def test_facts_are_those_that_exiftool_sees(tmp_path: Path, name: str) -> None:
         ("metric.tif", "none", ("BigTIFF", "strips")),
         ("plain.png", "deflate", ()),
         ("progressive.jpg", "DCT", ("progressive", "4:2:0")),
+        ("film.gif", "LZW", ("interlaced",)),
+        ("fax.tif", "fax group 4", ("strips",)),
         ("lossless.webp", "lossless", ()),
         ("lossy.webp", "lossy", ()),
     ],
@@ -140,6 +144,15 @@ def test_how_pixels_are_stored(tmp_path: Path, name: str, compression: str, layo
     FILES[name](tmp_path / name)
     facts = read_facts(tmp_path / name)
     assert (facts.compression, facts.layout) == (compression, layout)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB"])
+def test_a_tiff_without_a_resolution_states_none(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (31, 17)).save(tmp_path / "plain.tif")
+    assert read_facts(tmp_path / "plain.tif").dpi is None
+    found = examine_file(tmp_path / "plain.tif", wish())
+    assert levels(found, "says no resolution") == ["warning"]
+    assert not levels(found, "dpi")
 
 
 def test_a_good_file_has_no_fault(tmp_path: Path) -> None:

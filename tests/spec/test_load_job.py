@@ -298,6 +298,7 @@ def test_sentences(folder: Path, addition: str, sentence: str) -> None:
             "output.bit_depth must be 8 for JPEG, got 16; write a .tif or .png file to keep 16 bits",
         ),
         ("{path: a.tif, bit_depth: 12}", "output.bit_depth must be 8 or 16, got 12"),
+        ("{path: a.tif, tiled: 3}", "output.tiled must be true or false, got 3"),
     ],
 )
 def test_output_sentences(folder: Path, output: str, sentence: str) -> None:

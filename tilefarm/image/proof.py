@@ -23,9 +23,11 @@ from tilefarm.image.profiles import (
     to_lab,
 )
 from tilefarm.image.resize import shrink
+from tilefarm.spec.paper import DEFAULT_DPI
 from tilefarm.spec.profile_names import Intent
 
 LONG_SIDE = 2048
+_MM_PER_INCH = 25.4
 OUT_OF_GAMUT = 3.0
 """CIEDE2000. Tables of good profiles are off by less, there and back; people see 2 to 3 side by side."""
 
@@ -53,17 +55,26 @@ def load_press(path: Path) -> OutputProfile:
 
 
 def write_proof(
-    source: Path, size: Size, target: Path, press: OutputProfile, intent: Intent, paper_white: bool
+    source: Path,
+    size: Size,
+    target: Path,
+    press: OutputProfile,
+    intent: Intent,
+    paper_white: bool,
+    dpi: float = DEFAULT_DPI,
 ) -> Proof:
     """Write the proof of a raw canvas of `size` as an 8-bit sRGB PNG of at most LONG_SIDE pixels a side.
 
-    Replaces `target` atomically; the canvas streams. Raises ResourceError where the disk is full.
+    `dpi` is that of the canvas: the proof is as large on paper. Replaces `target` atomically; the canvas
+    streams. Raises ResourceError where the disk is full.
     """
     with raw_image(source, size) as image:
         small = size if size.long_side <= LONG_SIDE else size.fit_long_side(LONG_SIDE)
         picture = shrink(image.clamp(), small).copy_memory()
     with replacing(target) as temporary, saving(target), temporary.open("wb") as file:
         shown = quantised(soft_proof(picture, press, intent, paper_white), 255)
+        dots = dpi * small.width / size.width / _MM_PER_INCH
+        shown = shown.copy(xres=dots, yres=dots)
         to = pyvips.Target.new_to_descriptor(file.fileno())
         shown.pngsave_target(to, profile="srgb", keep="icc")
     return Proof(share_out_of_gamut(picture, press), press.description)

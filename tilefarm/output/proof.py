@@ -11,8 +11,8 @@ from tilefarm.image.proof import load_press, write_proof
 from tilefarm.spec.proof import Proof, proof_path
 
 
-def proof_beside(canvas: Path, size: Size, output: Path, proof: Proof) -> str:
-    """Write NAME-proof.png for a raw canvas of `size`, and say in one sentence what it found.
+def proof_beside(canvas: Path, size: Size, output: Path, proof: Proof, dpi: float) -> str:
+    """Write NAME-proof.png for a raw canvas of `size` and `dpi`, and say in one sentence what it found.
 
     The canvas streams, and the same one gives the same bytes. Raises JobError where the profile cannot be
     used any more, ResourceError where the disk is full.
@@ -23,5 +23,5 @@ def proof_beside(canvas: Path, size: Size, output: Path, proof: Proof) -> str:
         raise JobError(f"output.proof.profile {error}") from None
     target = proof_path(output)
     remove_leftovers(target)
-    found = write_proof(canvas, size, target, press, proof.intent, proof.paper_white)
+    found = write_proof(canvas, size, target, press, proof.intent, proof.paper_white, dpi)
     return f"{target} shows the print: {found.sentence}"

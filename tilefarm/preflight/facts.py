@@ -27,9 +27,12 @@ from tilefarm.spec.profile_names import PROFILE_NAMES
 MOST_PIXELS = 2_000_000_000
 """Of a file that is looked at: ours may be larger than those that are painted from."""
 
-_NAMES = {"jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "webp": "WebP", "nsgif": "GIF"}
+_NAMES = {"jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "webp": "WebP", "gif": "GIF", "nsgif": "GIF"}
 _COMPRESSIONS = {
     1: "none",
+    2: "fax",
+    3: "fax group 3",
+    4: "fax group 4",
     5: "LZW",
     6: "JPEG",
     7: "JPEG",
@@ -41,8 +44,9 @@ _COMPRESSIONS = {
     34925: "LZMA",
 }
 """Of TIFF's tag 259."""
+_CODINGS = {"PNG": "deflate", "JPEG": "DCT", "GIF": "LZW", "AVIF": "AV1", "HEIC": "HEVC"}
 _MODELS = {1: "grey", 3: "RGB", 4: "CMYK"}
-_COMPRESSION, _SUB_DIRECTORIES = 259, 330
+_COMPRESSION, _RESOLUTION, _SUB_DIRECTORIES = 259, 282, 330
 _PILLOW = ["JPEG", "PNG", "TIFF"]
 _FRACTION = re.compile(r"(\d{1,10})/(\d{1,10})")
 _CM_PER_INCH = 2.54
@@ -194,7 +198,7 @@ def _coding(
     elif format == "WebP":
         compression = "lossless" if b"VP8L" in _riff_chunks(path) else "lossy"
     else:
-        compression = {"PNG": "deflate", "JPEG": "DCT"}.get(format, format)
+        compression = _CODINGS.get(format, format)
         mark = "progressive" if format == "JPEG" else "interlaced"
         marks.append(mark if _number(image, "interlaced", 0) > 0 else "")
         marks.append(_text(image, "jpeg-chroma-subsample") or "")
@@ -222,6 +226,8 @@ def _header(path: Path) -> tuple[tuple[float, float] | None, Mapping[int, Any]]:
         with _any_number_of_pixels(), Image.open(path, formats=_PILLOW) as picture:
             dpi = picture.info.get("dpi")
             tags = dict(getattr(picture, "tag_v2", {}))
+            if picture.format == "TIFF" and _RESOLUTION not in tags:
+                dpi = None  # Pillow says 1 where the file says nothing
             return None if dpi is None else (float(dpi[0]), float(dpi[1])), tags
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, ArithmeticError, struct.error):
         return None, {}

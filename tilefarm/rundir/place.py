@@ -11,11 +11,11 @@ from tilefarm.files import DISK_FULL
 
 
 @contextmanager
-def telling_of_place(root: Path) -> Iterator[None]:
+def telling_of_place(root: Path, way: str = "choose another place with --run-dir") -> Iterator[None]:
     """Within the block, which makes and locks the run folder `root`, an error of the system is told.
 
     Raises ResourceError for a full disk, else JobError: a file is in the folder's place, its file system is
-    read-only or has no locks, a link leads nowhere ...
+    read-only or has no locks, a link leads nowhere ... `way` is the way out of that.
     """
     try:
         yield
@@ -26,5 +26,5 @@ def telling_of_place(root: Path) -> Iterator[None]:
             ) from error
         raise JobError(
             f"the run folder {root} cannot be used ({error.strerror}); it must be a folder that can be "
-            "written, on a file system that has locks: choose another place with --run-dir"
+            f"written, on a file system that has locks: {way}"
         ) from error

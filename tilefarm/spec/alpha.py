@@ -64,5 +64,5 @@ def alpha_without_place(given: Mapping[str, Any]) -> Iterator[Conflict]:
     if mode == "keep" and isinstance(path, str | Path) and Path(path).suffix.lower() in (".jpg", ".jpeg"):
         place = ("alpha",) if isinstance(alpha, str) else ("alpha", "mode")
         yield Conflict(
-            place, "must be flatten for JPEG, which has no transparency; write a .tif or .png file"
+            place, "must be flatten for JPEG, which has no transparency; write a .tif, .png or .webp file"
         )

@@ -58,6 +58,7 @@ def sentence(error: ErrorDetails, location: Location) -> str:
 _RULES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "int_type": lambda _: "must be a whole number",
     "int_from_float": lambda _: "must be a whole number",
+    "bool_type": lambda _: "must be true or false",
     "float_type": lambda _: "must be a number",
     "finite_number": lambda _: "must be a finite number",
     "tuple_type": lambda _: "must be a list",
