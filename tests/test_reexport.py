@@ -96,6 +96,9 @@ def test_colours_after_and_transparency_are_the_jobs(tmp_path: Path) -> None:
     assert np.abs(found[..., :3] / WHITE - expected).mean() < 0.002
     halves = whole[..., 3].reshape(45, 2, 60, 2).mean(axis=(1, 3))
     np.testing.assert_allclose(found[2:-2, 2:-2, 3], halves[2:-2, 2:-2], atol=WHITE / 255)
+    coarse = tifffile.imread(export_again(Request(run.root, {"path": tmp_path / "coarse.tif"}, level=1)))
+    assert coarse.shape == (45, 60, 4)
+    np.testing.assert_allclose(coarse[2:-2, 2:-2, 3], halves[2:-2, 2:-2], atol=WHITE / 255)
     with pytest.raises(JobError, match="keeps the content's transparency"):
         export_again(Request(run.root, {"path": tmp_path / "small.jpg"}))
     for preset in ("lab-srgb", "lab-adobe", "poster"):
@@ -118,6 +121,26 @@ def test_a_print_is_cut_evenly_and_has_its_size(done: RunDir, tmp_path: Path) ->
     assert record.canvas == [120, 90]
     with Image.open(path) as image:
         assert image.info["dpi"] == (60, 60)
+
+
+def test_the_record_of_the_jobs_own_print_has_its_paper(tmp_path: Path) -> None:
+    paper = {"width": "1in", "height": "1in", "bleed": "0.05in"}
+    keys = "print: {width: 1in, height: 1in, bleed: 0.05in}"
+    run = finished(tmp_path, output=f"path: out.tif, dpi: 100, {keys}")
+    record = read_record(export_again(Request(run.root, {"path": tmp_path / "again.png"})))
+    assert (record.picture, record.trim, record.paper) == ([110, 110], [5, 5, 105, 105], paper)
+    record = read_record(export_again(Request(run.root, {"path": tmp_path / "small.png", "width": 55})))
+    assert (record.picture, record.trim, record.paper) == ([55, 55], None, None)
+
+
+@pytest.mark.parametrize("given", [{}, {"preset": "archive"}])
+def test_a_job_that_wants_no_record_has_none_in_its_exports(tmp_path: Path, given: dict[str, str]) -> None:
+    run = finished(tmp_path, output="path: out.tif, provenance: false")
+    path = export_again(Request(run.root, {"path": tmp_path / "o.tif", **given}))
+    with pytest.raises(JobError, match="carries no record"):
+        read_record(path)
+    wanted = export_again(Request(run.root, {"path": tmp_path / "p.tif", **given, "provenance": True}))
+    assert read_record(wanted).picture == [120, 90]
 
 
 def test_a_coarser_level_on_demand(done: RunDir, tmp_path: Path) -> None:

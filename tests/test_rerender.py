@@ -135,7 +135,7 @@ def test_another_version_is_a_note(tilefarm_command: Command, picture: Path) -> 
 
 
 def test_an_animation_is_left_out_and_can_be_asked_for(tilefarm_command: Command, tmp_path: Path) -> None:
-    write_job(tmp_path, "path: out.png", "animation: film.gif\n")
+    write_job(tmp_path, "path: out.png", "animation: {path: film.gif, long_side: 64, seconds: 1}\n")
     assert tilefarm_command("submit", "gate.yaml").code == 0
     film = (tmp_path / "film.gif").read_bytes()
     shutil.rmtree(tmp_path / "runs")
@@ -144,7 +144,9 @@ def test_an_animation_is_left_out_and_can_be_asked_for(tilefarm_command: Command
     assert "its job also made an animation" in answer.err
     assert (tmp_path / "film.gif").read_bytes() == film
     shutil.rmtree(tmp_path / "runs")
-    answer = tilefarm_command("submit", "--from", "out.png", "--set", "animation=other.gif")
+    answer = tilefarm_command(
+        "submit", "--from", "out.png", "--set", "animation={path: other.gif, long_side: 64, seconds: 1}"
+    )
     assert answer.code == 0
     assert (tmp_path / "other.gif").exists()
 

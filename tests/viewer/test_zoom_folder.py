@@ -94,6 +94,7 @@ def test_without_its_fine_levels_it_is_a_smaller_picture(tmp_path: Path, size: S
     canvas(tmp_path / "c.f32", size)
     zoom = canvas_tiles(tmp_path / "c.f32", size, tmp_path, "small")
     kept = without_fine_levels(zoom, tmp_path, 100)
+    assert not (tmp_path / "small.dzi").exists()  # it speaks of the whole picture
     steps = max(0, math.ceil(math.log2(size.long_side / 100)))
     assert kept.size == Size(math.ceil(size.width / 2**steps), math.ceil(size.height / 2**steps))
     finest = math.ceil(math.log2(kept.size.long_side))
