@@ -91,9 +91,12 @@ def test_the_divider_is_dragged_and_stays_while_the_picture_moves(opened: Watche
     until_near(page, "#stage", 0.8, GREEN)
     page.get_by_label("Closer").first.click()
     page.get_by_label("Closer").first.click()
-    page.get_by_label("Move right").first.click()
     until_near(page, "#stage", 0.95, BLUE)
+    page.get_by_label("Move left").first.click()
+    page.get_by_label("Move left").first.click()
+    until_near(page, "#stage", 0.95, RED)
     until_near(page, "#stage", 0.85, GREEN)
+    expect(page.get_by_role("slider")).to_have_attribute("aria-valuenow", "90")
 
 
 def test_every_level_follows_the_picture(opened: Watched) -> None:
