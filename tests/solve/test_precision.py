@@ -21,7 +21,7 @@ from tilefarm.solve.objective import TileObjective
 from tilefarm.solve.tasks import TileTask
 from tilefarm.solve.tile import solve_tiles
 
-STEPS = 100
+STEPS = 50
 
 
 def loaded(folder: Path, name: str) -> Picture:
