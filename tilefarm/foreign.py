@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 _MOST = 10**12
@@ -21,3 +22,19 @@ def finite_or_none(value: Any) -> float | None:
 def is_whole_number(value: Any) -> bool:
     """Whether a value of a record counts something, such as steps or levels."""
     return isinstance(value, int) and 0 <= value < _MOST
+
+
+def counted(value: Any) -> int:
+    """A whole number; raises ValueError for anything else."""
+    if not is_whole_number(value):
+        raise ValueError(f"{value!r} is no count")
+    return int(value)
+
+
+def finite_terms(losses: Mapping[str, Any], terms: Iterable[str]) -> dict[str, float]:
+    """Terms that can be drawn; raises ValueError where one cannot, KeyError where one is missing."""
+    found = {term: finite_or_none(losses[term]) for term in terms}
+    numbers = {term: value for term, value in found.items() if value is not None}
+    if len(numbers) < len(found):
+        raise ValueError(f"{losses} are no losses")
+    return numbers

@@ -13,7 +13,7 @@ from typing import Any
 
 from tilefarm.errors import JobError
 from tilefarm.files import replacing, telling_when_full, write_text
-from tilefarm.foreign import finite_or_none, is_whole_number
+from tilefarm.foreign import counted, finite_terms, is_whole_number
 from tilefarm.rundir.journal import TileDone, read_journal
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
@@ -105,6 +105,7 @@ def read_losses(run: RunDir) -> list[LevelLosses]:
     return levels
 
 
+_DRAWN = ("total", *TERMS)
 _OF_PLAN = ("width", "height", "tiles", "rounds", "iterations")
 _Steps = dict[int, dict[int, dict[str, float]]]
 """By level and step the weighted losses."""
@@ -120,29 +121,17 @@ def _read_events(run: RunDir) -> tuple[_Steps, _Terms]:
         with suppress(KeyError, TypeError, ValueError, AttributeError):  # a record of another version
             kind, level = record["event"], record["level"]
             if kind == "StepTaken" and record["accepted"]:
-                step, losses = _counted(record["iteration"]), _finite(record["weighted"])
-                steps.setdefault(level, {})[step] = losses
+                step = counted(record["iteration"])
+                steps.setdefault(level, {})[step] = finite_terms(record["weighted"], _DRAWN)
             elif kind == "LevelSolved":
-                steps[level] = dict(enumerate(map(_finite, record["weighted"]), start=1))
+                steps[level] = {
+                    step: finite_terms(losses, _DRAWN)
+                    for step, losses in enumerate(record["weighted"], start=1)
+                }
             elif kind == "TileFinished":
-                losses = _finite(record["weighted"])
+                losses = finite_terms(record["weighted"], _DRAWN)
                 terms.setdefault((level, record["round"]), {})[record["tile"]] = losses
     return steps, terms
-
-
-def _finite(losses: dict[str, Any]) -> dict[str, float]:
-    """The terms that can be drawn; raises ValueError where one cannot."""
-    found = {term: finite_or_none(losses[term]) for term in ("total", *TERMS)}
-    numbers = {term: value for term, value in found.items() if value is not None}
-    if len(numbers) < len(found):
-        raise ValueError(f"{losses} are no losses")
-    return numbers
-
-
-def _counted(value: Any) -> int:
-    if not is_whole_number(value):
-        raise ValueError(f"{value!r} is no count")
-    return int(value)
 
 
 def _events(run: RunDir) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from tilefarm.foreign import finite_or_none, is_whole_number
+from tilefarm.foreign import counted, finite_terms, is_whole_number
 
 MOST_POINTS = 600
 _KEPT = 2 * MOST_POINTS
@@ -38,7 +38,7 @@ class Curves:
             raise ValueError(f"{record['level']!r} is no level")
         if kind == "LevelBegan":
             level = record["level"]
-            self._iterations[level] = _counted(record["iterations"])
+            self._iterations[level] = counted(record["iterations"])
             for finer in [each for each in self._levels if each > level]:
                 del self._levels[finer]
         elif kind == "StepTaken" and record["accepted"]:
@@ -63,43 +63,28 @@ class Curves:
         return (points[0]["total"], points[-1]["total"]) if points else (None, None)
 
     def _take_tile(self, record: Mapping[str, Any]) -> None:
-        level, number = record["level"], _counted(record["round"])
+        level, number = record["level"], counted(record["round"])
         if self._round != (level, number):
             self._round = (level, number)
             self._of_round, self._sums = {}, dict.fromkeys(_TERMS, 0.0)
-        losses = _finite(record["weighted"])
+        losses = finite_terms(record["weighted"], _TERMS)
         before = self._of_round.get(record["tile"], dict.fromkeys(_TERMS, 0.0))
         self._of_round[record["tile"]] = losses
         self._sums = {term: self._sums[term] + losses[term] - before[term] for term in _TERMS}
-        iterations = self._iterations.get(level, _counted(record["iterations"]))
+        iterations = self._iterations.get(level, counted(record["iterations"]))
         if record["total"] == 1 and self._levels.get(level):
             return  # the curve of a level that was solved whole is known step by step
         count = len(self._of_round)
         self._add(level, (number + 1) * iterations, {term: self._sums[term] / count for term in _TERMS})
 
     def _add(self, level: int, step: int, losses: Mapping[str, float]) -> None:
-        point = {"level": level + 1, "step": _counted(step), **_finite(losses)}
+        point = {"level": level + 1, "step": counted(step), **finite_terms(losses, _TERMS)}
         points = self._levels.setdefault(level, [])
         while points and points[-1]["step"] >= step:  # told again by a level that was begun anew
             points.pop()
         points.append(point)
         if len(points) > _KEPT:
             self._levels[level] = thinned(points, MOST_POINTS)
-
-
-def _finite(losses: Mapping[str, Any]) -> dict[str, float]:
-    """The terms; raises ValueError where one is not a number that can be drawn."""
-    found = {term: finite_or_none(losses[term]) for term in _TERMS}
-    numbers = {term: value for term, value in found.items() if value is not None}
-    if len(numbers) < len(_TERMS):
-        raise ValueError(f"{losses} are no losses")
-    return numbers
-
-
-def _counted(value: Any) -> int:
-    if not is_whole_number(value):
-        raise ValueError(f"{value!r} is no count")
-    return int(value)
 
 
 def thinned(points: Sequence[_Item], most: int) -> list[_Item]:
