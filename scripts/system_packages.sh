@@ -6,7 +6,9 @@ install_system_packages() {
     command -v chromium >/dev/null || packages+=(chromium fonts-dejavu-core)
     command -v exiftool >/dev/null || packages+=(libimage-exiftool-perl)
     command -v identify >/dev/null || packages+=(imagemagick)
+    command -v tc >/dev/null || packages+=(iproute2)
     command -v vipsheader >/dev/null || packages+=(libvips-tools)
+    command -v shellcheck >/dev/null || packages+=(shellcheck)
     if [ ${#packages[@]} -eq 0 ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
         return
     fi
