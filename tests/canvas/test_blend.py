@@ -250,7 +250,7 @@ with TileStore(Path(sys.argv[1]), grid.tile, grid.tiles) as store:
         text=True,
         check=True,
     )
-    expected = f"the disk became full while {canvas} was written; free some space and resume"
+    expected = f"the disk became full while {canvas} was written; free some space and start it again"
     assert done.stdout.strip() == expected
 
 

@@ -135,7 +135,7 @@ def test_a_full_disk_is_told_before_the_first_tile(tmp_path: Path, monkeypatch: 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(ResourceError, match="free some space and resume"):
+    with pytest.raises(ResourceError, match="free some space and start it again"):
         TileStore(tmp_path / "tiles", TILE, 2)
 
 

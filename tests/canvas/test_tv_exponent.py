@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tilefarm.canvas import total_variation as streamed
 from tilefarm.geometry import Size
+from tilefarm.plan.cut import Cut
 from tilefarm.solve.losses import total_variation
 
 EXPONENTS = (1.0, 1.25, 1.7, 2.0, 2.5, 3.0)
@@ -47,7 +48,7 @@ def test_both_forms_give_the_value_and_the_slope_of_finite_differences(
     picture = np.random.default_rng(seed).random((height, width, 3)).astype("<f4")
     picture.tofile(tmp_path / "p")
     exact = picture.astype(np.float64)
-    assert streamed.total_variation(tmp_path / "p", size, exponent) == pytest.approx(
+    assert streamed.total_variation(tmp_path / "p", Cut.of(size), exponent) == pytest.approx(
         by_hand(exact, exponent), rel=1e-9
     )
     np.zeros_like(picture).tofile(tmp_path / "g")
@@ -60,6 +61,8 @@ def test_both_forms_give_the_value_and_the_slope_of_finite_differences(
     (slope,) = torch.autograd.grad(value.sum(), tile)
     np.testing.assert_allclose(found, 3 * slope[0].permute(1, 2, 0).numpy(), atol=1e-6)
 
+    steps = [np.abs(np.diff(exact, axis=axis)) for axis in (0, 1)]
+    assume(all(step.min(initial=1.0) > 1e-4 for step in steps))  # |d| has a kink at 0
     direction = np.random.default_rng(seed + 1).normal(0, 1e-6, exact.shape)
     difference = by_hand(exact + direction, exponent) - by_hand(exact - direction, exponent)
     assert float((found * direction).sum()) == pytest.approx(1.5 * difference, rel=1e-3, abs=1e-11)

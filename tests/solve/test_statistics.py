@@ -225,20 +225,6 @@ def test_sums_over_a_piece_are_those_of_float64() -> None:
             np.testing.assert_allclose(found.products[region], wanted.numpy(), rtol=1e-5)
 
 
-def test_precise_sums_keep_the_rank_of_a_small_region() -> None:
-    rows = 5 + torch.rand(300, 64, generator=torch.Generator().manual_seed(0))
-    share = torch.zeros(300, 1)
-    share[:20, 0] = torch.linspace(0.05, 1, 20)
-    for precisely, kept in ((True, True), (False, False)):
-        found = layer_sums(rows, share, 1.0, precisely=precisely)
-        mean = found.sums[0] / found.weights[0]
-        covariance = found.products[0] / found.weights[0] - np.outer(mean, mean)
-        values = np.linalg.eigvalsh(covariance)
-        assert bool(np.abs(values[:44]).max() < 1e-12 * values[-1]) == kept, "19 are not 0"
-    wide = (rows.double() * share).T @ rows.double()
-    np.testing.assert_allclose(layer_sums(rows, share, 2.0, precisely=True).products[0], 4 * wide.numpy())
-
-
 @pytest.mark.parametrize("name", STATISTICS)
 @pytest.mark.parametrize("grain", [0.0, 1e-4, 1e-2])
 def test_the_length_is_believed_where_features_hardly_vary(name: str, grain: float) -> None:

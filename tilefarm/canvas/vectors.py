@@ -2,112 +2,144 @@
 
 Vectors are as long as the picture has values (81 million at 6000x4500), so none is ever in memory as a
 whole; the operating system keeps in memory what fits. Blocks are worked on by several threads, and
-their sums are added in float64 in the order of the blocks: the result depends neither on the number of
-threads nor on which was first.
+their sums are added in float64 in the order of `plan.cut`: the result depends neither on the number of
+threads nor on which was first, nor on whether the vectors are in files at all.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilefarm.files import reserve
+from tilefarm.geometry import Box
+from tilefarm.image.window import open_raw
+from tilefarm.plan.cut import BLOCK, Cut
+from tilefarm.solve.values import block_dots, block_norm1, combined
 
-BLOCK = 1 << 20
-"""Values per block: 4 MiB of each vector that takes part."""
-_LANE = 4096
-"""Values that are added up in float32; at this length pairwise rounding stays near 1e-7."""
 _ITEM = 4
 
+_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def dots(vectors: Sequence[Path], others: Sequence[Path], length: int) -> NDArray[np.float64]:
-    """All dot products of `vectors` with `others`, shape (len(vectors), len(others))."""
-
-    def block(start: int, count: int) -> NDArray[np.float64]:
-        right = [_read(path, start, count) for path in others]
-        result = np.empty((len(vectors), len(others)))
-        for row, path in enumerate(vectors):
-            left = _read(path, start, count)
-            result[row] = [_dot(left, other) for other in right]
-        return result
-
-    return sum(_blocks(length, block), np.zeros((len(vectors), len(others))))
+Difference = tuple[Path, Path, Path]
 
 
-def norm1(vector: Path, length: int) -> float:
-    """The sum of absolute values."""
+class Vectors(Protocol):
+    """Arithmetic on vectors that are called by the files that they have, or would have."""
 
-    def block(start: int, count: int) -> float:
-        return float(np.abs(_read(vector, start, count)).sum(dtype=np.float64))
+    def dots(self, vectors: Sequence[Path], others: Sequence[Path]) -> NDArray[np.float64]:
+        """All dot products of `vectors` with `others`, shape (len(vectors), len(others))."""
 
-    return sum(_blocks(length, block), 0.0)
+    def norm1(self, vector: Path) -> float:
+        """The sum of absolute values."""
 
+    def is_finite(self, vector: Path) -> bool:
+        """Whether every value is a finite number."""
 
-def is_finite(vector: Path, length: int) -> bool:
-    """Whether every value is a finite number."""
+    def combine(self, target: Path, terms: Sequence[tuple[float, Path]]) -> None:
+        """target = sum of factor * vector. `target` may be one of the vectors."""
 
-    def block(start: int, count: int) -> bool:
-        return bool(np.isfinite(_read(vector, start, count)).all())
-
-    return all(_blocks(length, block))
-
-
-def combine(target: Path, terms: Sequence[tuple[float, Path]], length: int) -> None:
-    """target = sum of factor * vector. `target` may be one of the vectors."""
-    if not target.exists() or target.stat().st_size != length * _ITEM:
-        reserve(target, length * _ITEM)
-    descriptor = os.open(target, os.O_WRONLY)
-
-    def block(start: int, count: int) -> None:
-        total = np.zeros(count, dtype=np.float32)
-        for factor, path in terms:
-            total += np.float32(factor) * _read(path, start, count)
-        _write(descriptor, total, start)
-
-    try:
-        _blocks(length, block)
-    finally:
-        os.close(descriptor)
+    def differences(self, one: Difference, other: Difference) -> float:
+        """Make two vectors, (target, of, without) each: target = of - without. Returns their dot product."""
 
 
-def transform(
-    target: Path,
-    sources: Sequence[Path],
-    function: Callable[..., NDArray[np.float32]],
-    length: int,
-) -> None:
-    """target = function(*sources), value by value; `function` gets and gives float32 blocks, (count,).
+@dataclass(frozen=True)
+class FileVectors:
+    """Vectors in files; all are of one length, and their sums are formed over the same cores."""
 
-    `target` may be one of the sources.
-    """
-    if not target.exists() or target.stat().st_size != length * _ITEM:
-        reserve(target, length * _ITEM)
-    descriptor = os.open(target, os.O_WRONLY)
+    cut: Cut
 
-    def block(start: int, count: int) -> None:
-        _write(descriptor, function(*(_read(path, start, count) for path in sources)), start)
+    def dots(self, vectors: Sequence[Path], others: Sequence[Path]) -> NDArray[np.float64]:
+        """All dot products of `vectors` with `others`, shape (len(vectors), len(others))."""
 
-    try:
-        _blocks(length, block)
-    finally:
-        os.close(descriptor)
+        def block(box: Box) -> NDArray[np.float64]:
+            right = [self._window(path, box) for path in others]
+            return np.concatenate([block_dots([self._window(path, box)], right) for path in vectors])
+
+        return self._summed(block, np.zeros((len(vectors), len(others))))
+
+    def norm1(self, vector: Path) -> float:
+        """The sum of absolute values."""
+        found = self._summed(
+            lambda box: np.array([[block_norm1(self._window(vector, box))]]), np.zeros((1, 1))
+        )
+        return float(found[0, 0])
+
+    def is_finite(self, vector: Path) -> bool:
+        """Whether every value is a finite number."""
+        return all(self._blocks(lambda start, count: bool(np.isfinite(_read(vector, start, count)).all())))
+
+    def combine(self, target: Path, terms: Sequence[tuple[float, Path]]) -> None:
+        """target = sum of factor * vector. `target` may be one of the vectors."""
+        self._write_blocks(
+            target,
+            lambda start, count: combined([(factor, _read(path, start, count)) for factor, path in terms]),
+        )
+
+    def differences(self, one: Difference, other: Difference) -> float:
+        """Make two vectors, (target, of, without) each: target = of - without. Returns their dot product."""
+        for target, of, without in (one, other):
+            self.combine(target, [(1.0, of), (-1.0, without)])
+        return float(self.dots([one[0]], [other[0]])[0, 0])
+
+    def transform(
+        self, target: Path, sources: Sequence[Path], function: Callable[..., NDArray[np.float32]]
+    ) -> None:
+        """target = function(*sources), value by value; `function` gets and gives float32 blocks, (count,).
+
+        `target` may be one of the sources.
+        """
+        self._write_blocks(
+            target, lambda start, count: function(*(_read(path, start, count) for path in sources))
+        )
+
+    def _summed(
+        self, block: Callable[[Box], NDArray[np.float64]], nothing: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The blocks of each core added up, and then the cores."""
+        cut = self.cut
+        places = [(number, box) for number, core in enumerate(cut.cores) for box in cut.blocks(core)]
+        cores = [np.zeros_like(nothing) for _ in cut.cores]
+        for (number, _), found in zip(places, _all(places, lambda place: block(place[1])), strict=True):
+            cores[number] += found
+        return sum(cores, nothing)
+
+    def _window(self, path: Path, box: Box) -> NDArray[np.float32]:
+        picture = open_raw(path, self.cut.size, channels=self.cut.channels)
+        return np.array(picture[box.top : box.bottom, box.left : box.right], order="C", subok=False)
+
+    def _write_blocks(self, target: Path, work: Callable[[int, int], NDArray[np.float32]]) -> None:
+        length = self.cut.length
+        if not target.exists() or target.stat().st_size != length * _ITEM:
+            reserve(target, length * _ITEM)
+        descriptor = os.open(target, os.O_WRONLY)
+        try:
+            self._blocks(lambda start, count: _write(descriptor, work(start, count), start))
+        finally:
+            os.close(descriptor)
+
+    def _blocks(self, work: Callable[[int, int], _Result]) -> list[_Result]:
+        """Of (first value, count), in order: for work that does not ask where in the picture it is."""
+        length = self.cut.length
+        return _all(range(0, length, BLOCK), lambda start: work(start, min(BLOCK, length - start)))
 
 
-def _blocks(length: int, work: Callable[[int, int], _Result]) -> list[_Result]:
-    """The results for all blocks, in order."""
-    starts = range(0, length, BLOCK)
-    if len(starts) == 1:
-        return [work(0, length)]
+def _all(items: Iterable[_Item], work: Callable[[_Item], _Result]) -> list[_Result]:
+    """The results for all items, in order."""
+    listed = [*items]
+    if len(listed) == 1:
+        return [work(listed[0])]
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda start: work(start, min(BLOCK, length - start)), starts))
+        return list(pool.map(work, listed))
 
 
 def _read(path: Path, start: int, count: int) -> NDArray[np.float32]:
@@ -123,11 +155,3 @@ def _write(descriptor: int, values: NDArray[np.float32], start: int) -> None:
     while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
-
-
-def _dot(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
-    """In float32 within lanes, in float64 across them. einsum, since BLAS would split over its threads."""
-    whole = len(left) // _LANE * _LANE
-    lanes = np.einsum("ij,ij->i", left[:whole].reshape(-1, _LANE), right[:whole].reshape(-1, _LANE))
-    rest = np.einsum("i,i->", left[whole:], right[whole:])
-    return float(lanes.sum(dtype=np.float64) + rest)

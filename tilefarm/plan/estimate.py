@@ -79,6 +79,11 @@ def graph_bytes(job: Job, level: LevelPlan, low_precision: bool) -> int:
     return round(max(piece.crop.size.pixels for piece in level.pieces) * kept)
 
 
+def crop_bytes(level: LevelPlan) -> int:
+    """Memory of a level's largest crop, in float32."""
+    return max(_raw(piece.crop.size) for piece in level.pieces)
+
+
 def content_bytes(job: Job, level: LevelPlan, low_precision: bool) -> int:
     """Memory of what is fixed in a level's largest piece: the content's features, the regions' shares."""
     item = 2 if low_precision else 4

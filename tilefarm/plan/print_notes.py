@@ -66,6 +66,8 @@ def _shown(output: Output, plan: RenderPlan) -> str:
 def _scale(factor: float) -> str:
     if abs(factor - 1) < 0.005:
         return "at its own size"
+    if abs(factor - 1) < 0.05:
+        return "at nearly its own size"
     return f"enlarged {factor:.1f} times" if factor > 1 else f"reduced {1 / factor:.1f} times"
 
 

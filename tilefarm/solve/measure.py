@@ -119,35 +119,22 @@ def core_shares(
     return found
 
 
-def magnifies_rounding(settings: SolverSettings) -> bool:
-    """Whether weighted sums in float32 are too coarse for the job's statistics.
-
-    The slopes of the Wasserstein distance have roots of the covariance's eigenvalues in their divisors. A
-    region with fewer positions than channels has many eigenvalues of 0; rounded products w f f^T put numbers
-    of either sign in their place, and the gradient was seen to be wrong by 7e-4. Features of two bytes are
-    rounded more than that, and gain nothing.
-    """
-    names = {name for name, weight in settings.statistics if weight}
-    return "wasserstein" in names and settings.precision == "float32"
-
-
-def layer_sums(rows: Tensor, shares: Tensor | None, unit: float, *, precisely: bool = False) -> LayerSums:
-    """Sums over the positions of features (M, N) in units of `unit`, per region with shares (M, R).
-
-    `precisely`: sums with shares are formed in float64.
-    """
+def layer_sums(rows: Tensor, shares: Tensor | None, unit: float) -> LayerSums:
+    """Sums over the positions of features (M, N) in units of `unit`, per region with shares (M, R)."""
     regions = [None] if shares is None else list(shares.unbind(1))
-    found = [_region_sums(rows, weights, wide=precisely and shares is not None) for weights in regions]
+    found = [_region_sums(rows, weights) for weights in regions]
     sizes, sums, products = zip(*found, strict=True)
     return LayerSums(np.array(sizes), unit * np.stack(sums), unit**2 * np.stack(products))
 
 
 def _region_sums(
-    rows: Tensor, weights: Tensor | None, wide: bool
+    rows: Tensor, weights: Tensor | None
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-    """sum(w), sum(w f) and sum(w f f^T) of one region; `weights` (M,), None: 1 everywhere.
+    """sum(w), sum(w f) and sum(w f f^T) of one region, by blocks; `weights` (M,), None: 1 everywhere.
 
-    In float32 by blocks, or in float64 if `wide`.
+    The products with weights are symmetric but for their rounding. What is made of them must be symmetric to
+    the bit (`folding.unfolded`): the slopes of the Wasserstein distance, which have roots of eigenvalues in
+    their divisors, were off by 7e-4 otherwise where a region has fewer positions than channels.
     """
     channels = rows.shape[1]
     size = float(len(rows)) if weights is None else float(sum_per_tile(weights.double().unsqueeze(0)))
@@ -156,7 +143,7 @@ def _region_sums(
     ones = torch.ones(1, 1, _POSITIONS_PER_BLOCK, device=rows.device)
     for start in range(0, len(rows), _POSITIONS_PER_BLOCK):
         block = rows[start : start + _POSITIONS_PER_BLOCK]
-        values = (block.double() if wide or block.dtype == torch.float64 else block.float()).unsqueeze(0)
+        values = (block if block.dtype == torch.float64 else block.float()).unsqueeze(0)
         weighted = values
         if weights is not None:
             weighted = values * weights[start : start + _POSITIONS_PER_BLOCK].to(values.dtype)[None, :, None]

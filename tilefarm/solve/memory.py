@@ -54,7 +54,7 @@ class MemoryAwareSolver:
         """By the shape of a tile. As many fitted, or were not tried yet."""
         self._most_graphs = sys.maxsize
         self._most_contents = sys.maxsize
-        self._kept = (0, 0)
+        self._kept = (0, 0, 0)
         self._pieces: PieceSolver | None = None
 
     def solve(
@@ -89,19 +89,21 @@ class MemoryAwareSolver:
         what = f"a piece of {width}x{height} pixels"
         return self._one(what, partial(measure, self._network, self._settings, task))
 
-    def statistics(self, task: PieceTask, graphs: int, contents: int) -> PieceSums | MissingState:
-        """Pass 1 of the exact method; of at most so many pieces graph and content features are kept.
+    def statistics(
+        self, task: PieceTask, graphs: int, contents: int, crops: int = 0
+    ) -> PieceSums | MissingState:
+        """Pass 1 of the exact method; of at most so many pieces graph, content features and crop are kept.
 
         Where the memory runs out, all that is kept is dropped and fewer are kept from then on.
         """
-        return self._one(_name(task), lambda: self._piece_solver(graphs, contents).statistics(task))
+        return self._one(_name(task), lambda: self._piece_solver(graphs, contents, crops).statistics(task))
 
     def gradient(
-        self, task: PieceTask, derivatives: Derivatives, graphs: int, contents: int
+        self, task: PieceTask, derivatives: Derivatives, graphs: int, contents: int, crops: int = 0
     ) -> PieceGradient | MissingState:
         """Pass 2, likewise. MissingState also answers a task whose graph was dropped in between."""
         return self._one(
-            _name(task), lambda: self._piece_solver(graphs, contents).gradient(task, derivatives)
+            _name(task), lambda: self._piece_solver(graphs, contents, crops).gradient(task, derivatives)
         )
 
     def _one(self, what: str, work: Callable[[], _Result]) -> _Result:
@@ -133,8 +135,8 @@ class MemoryAwareSolver:
         torch.cuda.empty_cache()  # does nothing in a process that does not use CUDA
         return None
 
-    def _piece_solver(self, graphs: int, contents: int) -> PieceSolver:
-        kept = (min(graphs, self._most_graphs), min(contents, self._most_contents))
+    def _piece_solver(self, graphs: int, contents: int, crops: int) -> PieceSolver:
+        kept = (min(graphs, self._most_graphs), min(contents, self._most_contents), crops)
         if self._pieces is None or self._kept != kept:
             self._pieces = None
             self._pieces = PieceSolver(self._network, self._settings, *kept)
@@ -146,7 +148,7 @@ class MemoryAwareSolver:
 
         The driver learns of it by MissingState and repeats the pass, which costs more than a few graphs save.
         """
-        graphs, contents = self._kept
+        graphs, contents, _ = self._kept
         if graphs:
             self._most_graphs = graphs * 3 // 4
         else:

@@ -19,7 +19,9 @@ from torch import Tensor
 
 from tilefarm.geometry import Box
 from tilefarm.plan.halo import receptive_field
+from tilefarm.solve.coding import Coded, coded_gradient, decoded
 from tilefarm.solve.contract import Picture, SolverSettings
+from tilefarm.solve.folding import folded
 from tilefarm.solve.measure import (
     by_position,
     check_core,
@@ -27,7 +29,6 @@ from tilefarm.solve.measure import (
     core_slice,
     difference_sum,
     layer_sums,
-    magnifies_rounding,
 )
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active, to_grey
@@ -58,10 +59,14 @@ class _Graph:
 
 
 class PieceSolver:
-    """Keeps, for one level, content features of the pieces it has seen and graphs between the passes."""
+    """Keeps, for one level, content features of the pieces it has seen, and between the passes graphs and
+    crops."""
 
-    def __init__(self, network: FeatureNetwork, settings: SolverSettings, graphs: int, contents: int) -> None:
-        """`graphs` and `contents`: of how many pieces the graph, and the content's features, are kept."""
+    def __init__(
+        self, network: FeatureNetwork, settings: SolverSettings, graphs: int, contents: int, crops: int = 0
+    ) -> None:
+        """`graphs`, `contents` and `crops`: of how many pieces the graph, the content's features and, where
+        the graph is not, the crop are kept."""
         self._network = network
         self._settings = settings
         self._style = list(active(settings.style_layers)) if settings.style_weight else []
@@ -70,17 +75,19 @@ class PieceSolver:
         self._strides = {name: receptive_field(settings.network, name).stride for name in layers}
         self._most_graphs = graphs
         self._most_contents = contents
+        self._most_crops = crops
         self._level = ""
         self._evaluation = 0
         self._fixed: dict[int, _Fixed] = {}
         self._graphs: dict[int, _Graph] = {}
-        self._precisely = magnifies_rounding(settings)
+        self._crops: dict[int, Picture] = {}
         self._nothing_fixed = not self._content and settings.regions == 1
 
     def statistics(self, task: PieceTask) -> PieceSums | MissingState:
-        """Pass 1. The graph is kept for pass 2 while there is room."""
+        """Pass 1. The graph, or else the crop, is kept for pass 2 while there is room."""
         self._enter(task)
         self._graphs.pop(task.index, None)
+        self._crops.pop(task.index, None)
         fixed = self._known(task)
         if task.crop is None or fixed is None:
             return MissingState(task.index)
@@ -89,14 +96,15 @@ class PieceSolver:
         cores = {name: self._core(graph.features[name], name, task.core).detach() for name in self._strides}
         if hold:
             self._graphs[task.index] = graph
-        unit = self._network.unit
+        elif len(self._crops) < self._most_crops:
+            # A copy: what came through an object store would be held there.
+            self._crops[task.index] = np.array(decoded(task.crop))
+        unit, dtype = self._network.unit, np.float32 if task.coding == "half" else np.float64
         return PieceSums(
             index=task.index,
             positions={name: core.shape[2] * core.shape[3] for name, core in cores.items()},
             styles={
-                name: layer_sums(
-                    by_position(cores[name]), fixed.shares.get(name), unit, precisely=self._precisely
-                )
+                name: folded(layer_sums(by_position(cores[name]), fixed.shares.get(name), unit), dtype)
                 for name in self._style
             },
             content_errors={
@@ -105,22 +113,23 @@ class PieceSolver:
             },
             holds_graph=hold,
             holds_content=self._nothing_fixed or task.index in self._fixed,
+            holds_crop=task.index in self._crops,
         )
 
     def gradient(self, task: PieceTask, derivatives: Derivatives) -> PieceGradient | MissingState:
         """Pass 2. Runs the crop again where its graph was not kept, or the crop is sent all the same."""
         self._enter(task)
-        graph = self._graphs.pop(task.index, None)
+        graph, kept = self._graphs.pop(task.index, None), self._crops.pop(task.index, None)
         if graph is None or task.crop is not None:
-            fixed = self._known(task)
-            if fixed is None or task.crop is None:
+            fixed, crop = self._known(task), kept if task.crop is None else task.crop
+            if fixed is None or crop is None:
                 return MissingState(task.index)
-            graph = self._forward(self._tensor(task.crop), task.core, fixed, with_gradient=True)
+            graph = self._forward(self._tensor(crop), task.core, fixed, with_gradient=True)
         gradient = self._scaled_gradient(task, graph, derivatives)
         if self._settings.grey:
             gradient = to_grey(gradient)
         pixels: Picture = gradient[0].permute(1, 2, 0).cpu().numpy()
-        return PieceGradient(task.index, np.ascontiguousarray(pixels))
+        return PieceGradient(task.index, coded_gradient(np.ascontiguousarray(pixels), task.coding))
 
     def _scaled_gradient(self, task: PieceTask, graph: _Graph, derivatives: Derivatives) -> Tensor:
         """The gradient with respect to the crop's pixels, (1, 3, H, W), by way of derivatives in range.
@@ -258,10 +267,12 @@ class PieceSolver:
             self._level = task.level
             self._fixed.clear()
             self._graphs.clear()
+            self._crops.clear()
         if task.evaluation != self._evaluation:
             self._evaluation = task.evaluation
             self._graphs.clear()
+            self._crops.clear()
 
-    def _tensor(self, picture: Picture) -> Tensor:
-        pixels = np.ascontiguousarray(picture, dtype=np.float32)
+    def _tensor(self, picture: Coded) -> Tensor:
+        pixels = np.ascontiguousarray(decoded(picture), dtype=np.float32)
         return torch.from_numpy(pixels).to(self._network.device).permute(2, 0, 1).unsqueeze(0)

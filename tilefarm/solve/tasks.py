@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilefarm.geometry import Box
+from tilefarm.solve.coding import Coded, Coding
 from tilefarm.solve.contract import Losses, Picture, Regions
 
 
@@ -108,6 +109,25 @@ class LayerSums:
 
 
 @dataclass(frozen=True)
+class FoldedSums:
+    """`LayerSums` with the upper triangle of their products; those of pieces add up in float64."""
+
+    weights: NDArray[np.float64]
+    """Shape (regions,)."""
+    sums: NDArray[np.floating[Any]]
+    """Shape (regions, channels)."""
+    products: NDArray[np.floating[Any]]
+    """Rows of the upper triangle one after the other, shape (regions, channels (channels + 1) / 2)."""
+
+    def __add__(self, other: FoldedSums) -> FoldedSums:
+        return FoldedSums(
+            self.weights + other.weights,
+            np.add(self.sums, other.sums, dtype=np.float64),
+            np.add(self.products, other.products, dtype=np.float64),
+        )
+
+
+@dataclass(frozen=True)
 class Measurement:
     """Sums over the positions of a piece's core; sums of pieces add up to the whole picture's."""
 
@@ -130,14 +150,16 @@ class PieceTask:
     """Names the run and level: content features that a worker keeps belong to one of them."""
     core: Box
     """The part of the crop whose positions count, in the crop's pixels."""
-    crop: Picture | None
-    """The piece with its halo; None where the worker has kept the graph of this piece."""
-    content: Picture | None
+    crop: Coded | None
+    """The piece with its halo; None where the worker has kept the crop or the graph of this piece."""
+    content: Coded | None
     """The content at the same place; None where the worker has kept its features, and the regions."""
     evaluation: int = 0
     """Counts the first passes over the level: graphs that a worker keeps belong to one of them."""
     regions: Regions | None = None
     """The shares of regions at the same place; None too where there is one style for all."""
+    coding: Coding = "float32"
+    """How the gradient comes back; with `half` the sums come in float32 in place of float64."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +169,7 @@ class PieceSums:
     index: int
     positions: dict[str, int]
     """Per layer, style or content, the number of positions of the core."""
-    styles: dict[str, LayerSums]
+    styles: dict[str, FoldedSums]
     """Per style layer."""
     content_errors: dict[str, float]
     """Per content layer sum((F - P)^2) over positions and channels."""
@@ -157,6 +179,8 @@ class PieceSums:
     """Whether the worker kept the content's features of this piece for the level."""
     gone_wrong: int = 0
     """Results of this worker that were thrown away since its last, because they were not finite."""
+    holds_crop: bool = False
+    """Whether the worker kept the crop for pass 2."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +200,7 @@ class PieceGradient:
     """Pass 2 of the exact method: one piece's share of the gradient, halo included."""
 
     index: int
-    gradient: Picture
+    gradient: Coded
     """With respect to the crop's pixels, to be added into the whole picture's gradient."""
 
 

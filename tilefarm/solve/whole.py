@@ -20,9 +20,10 @@ from tilefarm.solve.contract import (
     RegionMoments,
     SolverSettings,
 )
+from tilefarm.solve.folding import unfolded
 from tilefarm.solve.moments import Moments, squared_length
 from tilefarm.solve.statistics import comparison
-from tilefarm.solve.tasks import Derivatives, LayerSums, PieceSums
+from tilefarm.solve.tasks import Derivatives, FoldedSums, LayerSums, PieceSums
 from tilefarm.spec.networks import channels_of
 
 SMALLEST_MEAN_SQUARE = 1e-8
@@ -34,7 +35,8 @@ class WholeSums:
     """Statistics of a whole picture, added up piece by piece in float64."""
 
     positions: dict[str, int] = field(default_factory=dict)
-    styles: dict[str, LayerSums] = field(default_factory=dict)
+    folded: dict[str, FoldedSums] = field(default_factory=dict)
+    """Per style layer."""
     content_errors: dict[str, float] = field(default_factory=dict)
 
     def add(self, piece: PieceSums) -> None:
@@ -42,9 +44,13 @@ class WholeSums:
         for layer, count in piece.positions.items():
             self.positions[layer] = self.positions.get(layer, 0) + count
         for layer, sums in piece.styles.items():
-            self.styles[layer] = self.styles[layer] + sums if layer in self.styles else sums
+            self.folded[layer] = self.folded[layer] + sums if layer in self.folded else sums
         for layer, error in piece.content_errors.items():
             self.content_errors[layer] = self.content_errors.get(layer, 0.0) + error
+
+    def style(self, layer: str) -> LayerSums:
+        """A style layer's sums with their full matrices."""
+        return unfolded(self.folded[layer])
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ class WholeObjective:
 
         With an error e of the means S / W over a region of share W / M, dL/dS = factor (W / M) e' / W.
         """
-        found, positions = sums.styles[layer], sums.positions[layer]
+        found, positions = sums.style(layer), sums.positions[layer]
         divisor = np.maximum(found.weights, np.finfo(np.float64).tiny)
         errors, slopes = self._compare[layer](
             Moments(found.sums / divisor[:, None], found.products / divisor[:, None, None])
