@@ -20,7 +20,7 @@ from tilefarm.execute import cluster
 TIMEOUT_SECONDS = 120.0
 
 EMBEDDED = """
-import json, os, signal, sys, time
+import json, os, pathlib, signal, sys, time
 import psutil, tilefarm
 signal.signal(signal.SIGTERM, handler := lambda number, frame: None)
 from tilefarm.errors import ClusterError
@@ -30,13 +30,14 @@ from tilefarm.solve.contract import Weights
 cluster.start_local(2, "cpu")
 facts = {"handler_kept": signal.getsignal(signal.SIGTERM) is handler}
 from tilefarm.execute.farm import RayExecutor
+from tilefarm.execute.layout import alike
 from tilefarm.execute.protocol import WorkerInfo
 
 class Good:
     def info(self):
         return WorkerInfo("cpu", "", None, 1, "float32", os.getpid(), "", tilefarm.__version__, 0, 0)
 
-farm = RayExecutor(lambda weights, device, threads: Good(), Weights({}, "caffe", ""), cluster.Layout(1, 1, 0))
+farm = RayExecutor(lambda weights, device, threads: Good(), Weights({}, "caffe", ""), alike(1, 1, 0))
 driver = psutil.Process()
 facts["processes"] = {"driver": driver.pid, "worker": farm.workers[0].process}
 facts["sockets"] = [
@@ -46,6 +47,7 @@ facts["sockets"] = [
     if connection.laddr and not connection.raddr
 ]
 facts["resources"] = cluster.resources()
+facts["token"] = [os.environ.get("RAY_AUTH_MODE"), (pathlib.Path.home() / ".ray" / "auth_token").exists()]
 
 def broken(weights, device, threads):
     raise OSError("this worker cannot be made")
@@ -53,7 +55,7 @@ def broken(weights, device, threads):
 begin = time.monotonic()
 children = [process for process in driver.children(recursive=True)]
 try:
-    RayExecutor(broken, Weights({}, "caffe", ""), cluster.Layout(1, 1, 0))
+    RayExecutor(broken, Weights({}, "caffe", ""), alike(1, 1, 0))
 except ClusterError as error:
     facts["broken"] = [str(error), error.exit_code]
 facts["broken_seconds"] = time.monotonic() - begin
@@ -86,10 +88,10 @@ def is_loopback(text: str) -> bool:
     return address.is_loopback
 
 
-def started(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def started(code: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
-        env=clean_environment(),
+        env=clean_environment() | more,
         capture_output=True,
         text=True,
         timeout=TIMEOUT_SECONDS,
@@ -98,9 +100,9 @@ def started(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def embedded() -> dict[str, Any]:
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What was seen in a process that started Ray and a farm, and then one whose worker cannot be made."""
-    process = started(EMBEDDED)
+    process = started(EMBEDDED, HOME=str(tmp_path_factory.mktemp("home")))
     assert process.returncode == 0, process.stderr
     facts: dict[str, Any] = json.loads(process.stdout)
     return facts
@@ -132,6 +134,11 @@ def test_a_worker_that_cannot_be_made_is_a_cluster_error(embedded: dict[str, Any
 
 def test_nothing_of_ray_is_left_after_a_failed_start(embedded: dict[str, Any]) -> None:
     assert embedded["left"] == []
+
+
+def test_embedded_ray_asks_for_a_token_and_leaves_none_at_home(embedded: dict[str, Any]) -> None:
+    """Ray by itself writes one there, as readable as the umask lets it be."""
+    assert embedded["token"] == ["token", False]
 
 
 def test_sigterm_keeps_its_meaning(embedded: dict[str, Any]) -> None:

@@ -10,7 +10,8 @@ import pytest
 from ray.exceptions import RayError
 
 from tilefarm.errors import TileFailedError
-from tilefarm.execute.dispatch import IN_FLIGHT, Dispatcher, Errand
+from tilefarm.execute.assignment import IN_FLIGHT
+from tilefarm.execute.dispatch import Dispatcher, Errand
 from tilefarm.execute.health import Fleet
 from tilefarm.execute.process import Pulse
 
@@ -77,7 +78,7 @@ def stand_in_for_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def dispatcher_of(actors: Sequence[Actor], call: Callable[[Any, int], Any], **more: Any) -> Dispatcher[int]:
     fleet = Fleet([*actors], [Pulse(actor.number, "here", 0) for actor in actors])
-    return Dispatcher(fleet, Errand(call, str, **more))
+    return Dispatcher(fleet, Errand(lambda worker, item: call(actors[worker], item), str, **more))
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -18,7 +18,7 @@ import tilefarm
 from tests import standins
 from tests.execute.conftest import Work, tile
 from tilefarm.errors import TileFailedError
-from tilefarm.execute.dispatch import IN_FLIGHT
+from tilefarm.execute.assignment import IN_FLIGHT
 from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.protocol import Batch, BatchDone, Executor, Progress
 
@@ -56,11 +56,12 @@ def case(
         import ray
 
         from tilefarm.execute.farm import RayExecutor
+        from tilefarm.execute.layout import alike
 
         # the workers cannot import this folder
         ray.cloudpickle.register_pickle_by_value(standins)  # type: ignore[no-untyped-call]
         # one worker with two threads, or two with one each: the results must not differ
-        farm = RayExecutor(make, work.weights, cluster.Layout(workers, 2 // workers, 0))
+        farm = RayExecutor(make, work.weights, alike(workers, 2 // workers, 0))
         yield Case(farm, workers, workers * IN_FLIGHT, trouble)
         farm.close()
     finally:

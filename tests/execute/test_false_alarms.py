@@ -11,8 +11,9 @@ import pytest
 from tests.simulated_ray import Act, Actor, Farm, UnavailableError, make_farm
 from tilefarm.errors import ResourceError
 from tilefarm.events import WorkerChanged
+from tilefarm.execute.assignment import IN_FLIGHT
 from tilefarm.execute.deadlines import Effort
-from tilefarm.execute.dispatch import IN_FLIGHT, Dispatcher, Errand
+from tilefarm.execute.dispatch import Dispatcher, Errand
 
 MP = pytest.MonkeyPatch
 ITEMS = 30
@@ -69,7 +70,9 @@ def test_short_work_behind_long_work_that_nobody_wants(monkeypatch: MP) -> None:
 
     farm = make_farm(monkeypatch, 1, act)
     run(farm, 5)
-    short = Errand[str](Actor.do, str, lambda item: Effort("short", 1))
+    short = Errand[str](
+        lambda worker, item: farm.world.actors[worker].do(item), str, lambda item: Effort("short", 1)
+    )
     list(Dispatcher(farm.fleet, short).run([str(number) for number in range(5)]))
     results = farm.dispatcher().run(range(5))
     for _ in range(4):  # one is left

@@ -17,9 +17,10 @@ from scripts.benchmarks.busy import BusyWorker
 from scripts.benchmarks.workload import default_settings
 from tilefarm.execute import cluster
 from tilefarm.execute.actor import Actor
+from tilefarm.execute.assignment import IN_FLIGHT
 from tilefarm.execute.call import Call
-from tilefarm.execute.dispatch import IN_FLIGHT
 from tilefarm.execute.farm import RayExecutor
+from tilefarm.execute.layout import alike
 from tilefarm.execute.protocol import Batch, Progress, Worker
 from tilefarm.solve.contract import LevelTargets, Losses, Picture, SolverSettings, Weights
 from tilefarm.solve.tasks import TileSolution, TileTask
@@ -71,7 +72,7 @@ def test_the_next_tile_is_begun_while_a_result_is_sent(tmp_path: Path) -> None:
     # the worker cannot import this folder
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
     try:
-        farm = RayExecutor(make_worker_in(tmp_path, 4), WEIGHTS, cluster.Layout(1, 1, 0))
+        farm = RayExecutor(make_worker_in(tmp_path, 4), WEIGHTS, alike(1, 1, 0))
         done = list(farm.solve(SETTINGS, TARGETS, map(batch, range(5)), ignore))
         assert sorted(one.solutions[0].index for one in done) == [0, 1, 2, 3, 4]
         assert [one.attempts for one in done] == [1] * 5, "a result that waits in vain is a failure"

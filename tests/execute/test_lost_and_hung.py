@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -12,12 +12,17 @@ from hypothesis import strategies as st
 
 from tests.simulated_ray import Act, Actor, DiedError, Farm, RaisedError, UnavailableError, make_farm
 from tilefarm.errors import DeviceError, IncompleteError, ResourceError, TileFailedError
-from tilefarm.execute.dispatch import IN_FLIGHT
+from tilefarm.execute.assignment import IN_FLIGHT
 from tilefarm.execute.health import FORGIVING, STRIKES
 from tilefarm.execute.protocol import MAX_ATTEMPTS
 
 MP = pytest.MonkeyPatch
 ITEMS = 30
+
+
+def by_number(item: int, members: Sequence[int]) -> int:
+    """A home for every item."""
+    return members[item % len(members)]
 
 
 class OnceOnly:
@@ -171,7 +176,7 @@ def test_long_good_work_wipes_out_failures(monkeypatch: MP) -> None:
 
     farm = make_farm(monkeypatch, 2, act)
     # by home, worker 0 gets the even ones
-    run(farm, 12 * FORGIVING, home=lambda item: item)
+    run(farm, 12 * FORGIVING, home=by_number)
     assert [change for _, change in farm.changes()] == ["lost", "back"] * 3
 
 
@@ -331,7 +336,7 @@ def test_whatever_happens_everything_is_done_once(monkeypatch: MP, data: st.Data
         return mishaps[item].pop() if mishaps.get(item) else Act()
 
     farm = make_farm(monkeypatch, workers, act)
-    attempts = run(farm, 20, home=(lambda item: item) if by_home else None)
+    attempts = run(farm, 20, home=by_number if by_home else None)
     assert max(attempts.values()) <= 3
     assert Counter(change for _, change in farm.changes() if change == "gone") == {}
     assert farm.fleet.leftovers == {}

@@ -17,12 +17,14 @@ import ray
 
 from tests import standins
 from tests.standins import Mixer, Troubled
-from tilefarm.errors import TileFailedError
+from tilefarm.errors import ClusterError, TileFailedError
 from tilefarm.events import WorkerChanged
 from tilefarm.execute import cluster
 from tilefarm.execute.call import WorkFailedError
 from tilefarm.execute.deadlines import Patience
 from tilefarm.execute.farm import RayExecutor
+from tilefarm.execute.joining import MOST_DEATHS
+from tilefarm.execute.layout import alike
 from tilefarm.execute.protocol import Batch, Worker
 from tilefarm.solve.contract import LevelTargets, RegionMoments, SolverSettings, Weights
 from tilefarm.solve.tasks import TileTask
@@ -65,7 +67,7 @@ class Farm:
     """A farm in that Ray, and what it told."""
 
     def __init__(self, make: Make, workers: int, patience: Patience | None = None) -> None:
-        self.executor = RayExecutor(make, WEIGHTS, cluster.Layout(workers, 1, 0), patience)
+        self.executor = RayExecutor(make, WEIGHTS, alike(workers, 1, 0), patience)
         self.told: list[WorkerChanged] = []
         self.executor.listen(self.told.append)
 
@@ -94,7 +96,7 @@ def farm_of() -> Iterator[Callable[..., Farm]]:
 
     yield start
     for farm in farms:
-        for actor in farm.executor._actors:
+        for actor in farm.executor._fleet.actors:
             ray.kill(actor)
 
 
@@ -129,12 +131,14 @@ def test_a_worker_that_is_hit_in_mid_tile(
     attempts = farm.solve()
     hitter.join()
     process = int((tmp_path / "hanging-5").read_text())
-    assert attempts[5] == 2
-    assert max(attempts.values()) == 2
+    assert attempts[5] in (1, 2), "the other worker's copy may be done before the loss is noticed"
+    assert max(attempts.values()) <= 2
+    end = time.monotonic() + WAIT_SECONDS
+    while "back" not in farm.changes():  # a later pass finds the worker down, or back
+        assert time.monotonic() < end
+        farm.solve()
     expected = "lost" if number == signal.SIGKILL else "hung"
     assert farm.changes()[0] == expected
-    while "back" not in farm.changes():  # the next pass finds the worker down, or back
-        farm.solve()
     assert not psutil.pid_exists(process)
     assert len(farm.executor.peak_rss()) == 2
 
@@ -152,6 +156,23 @@ def test_peak_memory_is_not_waited_for_where_a_worker_is_stopped(
     os.kill(process, signal.SIGCONT)
     assert set(farm.solve().values()) == {1}
     assert farm.told == []
+
+
+def test_a_worker_whose_process_ends_at_every_start_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray itself would start it for ever."""
+    monkeypatch.setattr("tilefarm.execute.farm.leave", lambda: None)  # the other tests need it yet
+    starts = tmp_path / "starts"
+
+    def make(weights: Weights, device: str, threads: int) -> Worker:
+        with starts.open("ab", buffering=0) as file:
+            file.write(b"x")
+        os._exit(1)
+
+    with pytest.raises(ClusterError, match="its process ended 5 times; see Ray's logs on its machine"):
+        RayExecutor(make, WEIGHTS, alike(1, 1, 0), HASTY)
+    assert len(starts.read_bytes()) == MOST_DEATHS, "asking again too early is no start"
 
 
 def test_a_worker_that_always_fails_is_set_aside(tmp_path: Path, farm_of: Callable[..., Farm]) -> None:
@@ -214,5 +235,8 @@ def test_a_tile_that_kills_its_worker_unless_it_has_the_machine_to_itself(
 
     farm = farm_of(lambda weights, device, threads: Hungry(), 3)
     attempts = farm.solve()
-    assert 2 <= attempts[6] <= 3
-    assert "lost" in farm.changes()
+    assert attempts[6] <= 3
+    end = time.monotonic() + WAIT_SECONDS
+    while "lost" not in farm.changes():  # a copy that had the machine to itself may have been done before
+        assert time.monotonic() < end
+        farm.solve()

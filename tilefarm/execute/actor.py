@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import ray
+from ray.exceptions import RayError
 
 from tilefarm.execute.call import Call
 from tilefarm.execute.process import Pulse, peak_rss, pulse
 from tilefarm.execute.protocol import Progress, Worker, WorkerInfo
-from tilefarm.execute.sound import Judged
+from tilefarm.execute.resident import Resident, fetched, published
 from tilefarm.solve.contract import LevelTargets, Weights
-from tilefarm.solve.tasks import Derivatives
+from tilefarm.solve.tasks import Derivatives, MissingState
 
 _Result = TypeVar("_Result")
 
@@ -32,18 +33,25 @@ class Actor:
         self._make_worker = make_worker
         self._device = device
         self._threads = threads
-        self._worker: Worker | None = None
+        self._worker: Resident | None = None
         self._thread = ThreadPoolExecutor(1)
 
     @ray.method(concurrency_group="work")
-    def info(self, weights: Weights) -> WorkerInfo:
-        """Describe the worker."""
-        return self._do(weights, lambda worker: worker.info())
+    def greet(self, weights: Weights) -> tuple[WorkerInfo, Pulse]:
+        """Load the network and describe the worker."""
+        return self._do(weights, lambda worker: worker.info()), pulse()
 
     @ray.method(concurrency_group="work")
     def do(self, weights: Weights, shared: LevelTargets | Derivatives | None, call: Call) -> Any:
-        """Do a call. `shared` comes beside it: inside it, Ray would leave a reference as it is."""
-        return self._do(weights, replace(call, shared=shared).on)
+        """Do a call. `shared` comes beside it: inside it, Ray would leave a reference as it is.
+
+        What a task needs of other workers is fetched while the call before is still under way.
+        """
+        try:
+            task = fetched(call.task, ray.get)
+        except RayError:  # its owner is gone, and what it had with it
+            return MissingState(call.task.index)
+        return published(self._do(weights, replace(call, task=task, shared=shared).on), ray.put)
 
     @ray.method(concurrency_group="watch")
     def progress(self) -> Progress | None:
@@ -60,10 +68,10 @@ class Actor:
         """Answers as soon as the process is up."""
         return pulse()
 
-    def _do(self, weights: Weights, work: Callable[[Worker], _Result]) -> _Result:
+    def _do(self, weights: Weights, work: Callable[[Resident], _Result]) -> _Result:
         return self._thread.submit(lambda: work(self._ready(weights))).result()
 
-    def _ready(self, weights: Weights) -> Worker:
+    def _ready(self, weights: Weights) -> Resident:
         if self._worker is None:
-            self._worker = Judged(self._make_worker(weights, self._device, self._threads))
+            self._worker = Resident(self._make_worker(weights, self._device, self._threads))
         return self._worker

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from tilefarm.errors import TileFailedError, TilefarmError
 from tilefarm.events import WorkGiven, WorkReturned
 from tilefarm.execute.deadlines import Effort
 from tilefarm.execute.protocol import Batch, Keep, Worker
+from tilefarm.execute.resident import Resident
 from tilefarm.solve.contract import LevelTargets, SolverSettings
+from tilefarm.solve.core_tasks import CoreGroup, CoreTask, CropTask
 from tilefarm.solve.tasks import Derivatives, MeasureTask, PieceTask
 
-CallKind = Literal["solve", "measure", "piece_sums", "piece_gradient"]
-"""The methods of `protocol.Worker` that do work."""
-Task = Batch | MeasureTask | PieceTask
+CallKind = Literal["solve", "measure", "piece_sums", "piece_gradient", "core", "crop_sums", "crop_gradient"]
+"""The methods of `protocol.Worker` that do work, and those of `Resident`."""
+Task = Batch | MeasureTask | PieceTask | CoreTask | CoreGroup | CropTask
+_AS_LONG_AS: dict[str, CallKind] = {"crop_sums": "piece_sums", "crop_gradient": "piece_gradient"}
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,23 @@ class Call:
     @property
     def effort(self) -> Effort:
         """What it is compared by: the same method with the same settings, its pixels and steps."""
-        kind, task = (self.kind, self.settings), self.task
+        kind, task = (_AS_LONG_AS.get(self.kind, self.kind), self.settings), self.task
         if isinstance(task, Batch):
             pixels = sum(tile.image.shape[0] * tile.image.shape[1] for tile in task.tasks)
             return Effort(kind, pixels, task.tasks[0].iterations)
+        if isinstance(task, CoreGroup):
+            return Effort(kind, sum(each.core.size.pixels for each in task.tasks))
         return Effort(kind, task.core.size.pixels)
+
+    @property
+    def pixel_steps(self) -> int:
+        """What the network does: pixels times passes."""
+        return 0 if self.kind == "core" else self.effort.work
+
+    @property
+    def home_effort(self) -> Effort:
+        """Of pieces: what their homes are shared out by, whatever is done first."""
+        return replace(self, kind="piece_sums").effort
 
     def on(self, worker: Worker) -> Any:
         """Do it; returns and raises what the worker's method does."""
@@ -45,10 +60,17 @@ class Call:
             return worker.solve(self.settings, cast(LevelTargets, self.shared), task)
         if self.kind == "measure":
             return worker.measure(self.settings, task)
-        keep = cast(Keep, self.keep)
+        keep, slopes = cast(Keep, self.keep), cast(Derivatives, self.shared)
         if self.kind == "piece_sums":
             return worker.piece_sums(self.settings, keep, task)
-        return worker.piece_gradient(self.settings, keep, cast(Derivatives, self.shared), task)
+        if self.kind == "piece_gradient":
+            return worker.piece_gradient(self.settings, keep, slopes, task)
+        resident = cast(Resident, worker)
+        if self.kind == "core":
+            return resident.cores(task) if isinstance(task, CoreGroup) else resident.core(task)
+        if self.kind == "crop_sums":
+            return resident.crop_sums(self.settings, keep, task)
+        return resident.crop_gradient(self.settings, keep, slopes, task)
 
 
 class WorkFailedError(TileFailedError):
@@ -59,6 +81,13 @@ class WorkFailedError(TileFailedError):
         super().__init__(message)
         self.call = call
         self.error = error
+
+
+def core_call(task: CoreTask | CoreGroup | CropTask, slopes: Derivatives | None) -> CallKind:
+    """What is done with a task of vectors that lie with the workers."""
+    if isinstance(task, CoreTask | CoreGroup):
+        return "core"
+    return "crop_sums" if slopes is None else "crop_gradient"
 
 
 def in_a_line(error: Exception) -> str:
@@ -80,7 +109,9 @@ def returned(worker: int, task: Task, pixel_steps: int) -> WorkReturned:
 def _label(task: Task) -> tuple[Literal["tiles", "piece", "measurement"], tuple[int, ...]]:
     if isinstance(task, Batch):
         return "tiles", tuple(tile.index for tile in task.tasks)
-    return "piece" if isinstance(task, PieceTask) else "measurement", (task.index,)
+    if isinstance(task, CoreGroup):
+        return "piece", tuple(each.index for each in task.tasks)
+    return "measurement" if isinstance(task, MeasureTask) else "piece", (task.index,)
 
 
 def name_of(task: Task) -> str:

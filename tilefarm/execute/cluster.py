@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
 import socket
+import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from tilefarm.errors import ClusterError, ResourceError, StoppedError
+import psutil
+
+from tilefarm.errors import ClusterError, StoppedError
+from tilefarm.execute import tokens
+from tilefarm.execute.layout import Node
 from tilefarm.execute.protocol import Worker
 from tilefarm.execute.session import Session
+from tilefarm.solve.checksum import weights_sha256
 from tilefarm.solve.contract import Weights
 
 # Ray rewrites 127.0.0.1 to the routable address on Linux and lets its servers listen on all
 # interfaces; this variable, read when ray is imported, keeps them on loopback. A test lists the
 # sockets, since nothing documents this use of it.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-MOST_THREADS = 8
-"""A tile's convolutions gain little from more cores than this."""
 STORE_BYTES = 512 * 2**20
 """Object store of an embedded Ray: weights, one level's targets and the tiles in flight."""
 START_ATTEMPTS = 2
@@ -32,17 +37,6 @@ _session: Session | None = None
 """Of the Ray that this process started."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How many workers there are and what each one gets."""
-
-    workers: int
-    threads: int
-    """CPU cores, and torch threads, of each worker."""
-    gpus: float
-    """GPUs of each worker: 0 or 1."""
-
-
 def start_local(cores: int, device: str) -> None:
     """Start Ray inside this process's session, reachable from this machine only.
 
@@ -51,6 +45,7 @@ def start_local(cores: int, device: str) -> None:
     may be so busy for a while that Ray's own half a minute is too short.
     """
     os.environ.update(LOOPBACK)
+    tokens.make_own_token()
     if device.startswith("cuda:"):
         os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:")
     for attempt in range(1, START_ATTEMPTS + 1):
@@ -85,62 +80,82 @@ def _start(cores: int) -> None:
 
 
 def join(address: str) -> None:
-    """Connect to a running cluster. Raises ClusterError where there is none at the address."""
+    """Connect to a running cluster, with this machine's token where it asks for one.
+
+    Raises ClusterError where there is none at the address, or it does not let this process in.
+    """
     os.environ.update(IMPATIENT)
+    door: tokens.Door = "unknown"
     try:
         _knock(address)
+        door = tokens.settle(address)
+        if door != "unknown" and not _is_node():
+            raise ClusterError(_not_a_node(address))
         _init(address=address)
+    except ClusterError:
+        raise
     except Exception as error:
-        raise ClusterError(
-            f"no Ray cluster answers at {address} ({_first_line(error)}); "
-            "start one with 'ray start --head', or leave --address out to use this machine alone"
-        ) from error
+        raise ClusterError(_why_not_joined(address, door, error)) from error
 
 
-def layout(device: str, workers: int | None, most: int) -> Layout:
-    """Workers for the cluster that is joined: one per GPU, else one per group of up to 8 cores of a node.
+def _why_not_joined(address: str, door: tokens.Door, error: Exception) -> str:
+    refused = tokens.refusal(address) if door == "locked" else None
+    if refused is not None:
+        return refused
+    if "Version mismatch" in str(error):  # of Ray or Python; Ray's message is a table
+        table = " ".join(str(error).split())
+        return f"Ray and Python must be the same here and at {address}; install the same versions ({table})"
+    if "No node info found" in str(error.__cause__):
+        return _not_a_node(address)
+    return (
+        f"no Ray cluster answers at {address} ({_first_line(error)}); "
+        "start one with 'ray start --head', or leave --address out to use this machine alone"
+    )
 
-    `workers` is what the job asks for, None for as many as there is room for but at most `most`, which
-    is what memory allows. Raises ResourceError where the cluster cannot hold what is asked for: Ray
-    itself would wait for ever.
+
+def _is_node() -> bool:
+    """Whether a node of some cluster runs here, as Ray itself finds out: without one it looks for 60 s."""
+    return any((process.info["name"] or "").startswith("raylet") for process in psutil.process_iter(["name"]))
+
+
+def _not_a_node(address: str) -> str:
+    return (
+        f"a cluster answers at {address} and this machine is not one of its nodes, as a driver's must be; "
+        f"run 'ray start --address={address}' here first, or submit on one of them"
+    )
+
+
+def nodes(most: int, fits: Callable[[int], int] | None = None) -> list[Node]:
+    """The nodes that are alive, with the memory that each of them told Ray of when it started.
+
+    `most`: workers that fit into this machine's memory beside the driver. `fits`: how many fit into so many
+    bytes of another one; without it the cluster is this machine alone, and Ray finds the places.
     """
-    nodes = [node["Resources"] for node in _nodes() if node["Alive"]]
-    gpus = int(sum(node.get("GPU", 0) for node in nodes))
-    if device.startswith("cuda") or (device == "auto" and gpus > 0):
-        if gpus == 0 or (workers or 1) > gpus:
-            raise ResourceError(
-                f"the job asks for {workers or 1} GPU workers and Ray found {gpus} GPUs; "
-                "add GPUs, lower compute.workers or use compute.device: cpu"
-            )
-        cores = min(int(node.get("CPU", 1) / node["GPU"]) for node in nodes if node.get("GPU", 0))
-        return Layout(workers or min(gpus, most), max(1, min(MOST_THREADS, cores)), 1)
-    return cpu_layout([int(node.get("CPU", 0)) for node in nodes], workers, most)
+    here = None if fits is None else _own_node()
+    found = []
+    for node in _nodes():
+        if not node["Alive"]:
+            continue
+        has, room = node["Resources"], most
+        if fits is not None and node["NodeID"] != here:
+            room = fits(int(has["memory"])) if "memory" in has else sys.maxsize
+        name = None if fits is None else node["NodeID"]
+        found.append(Node(name, int(has.get("CPU", 0)), int(has.get("GPU", 0)), room))
+    return found
+
+
+def _own_node() -> str:
+    import ray
+
+    name: str = ray.get_runtime_context().get_node_id()
+    return name
 
 
 def _nodes() -> list[dict[str, Any]]:
     import ray
 
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return nodes
-
-
-def cpu_layout(cores: list[int], workers: int | None, most: int) -> Layout:
-    """Workers for nodes with so many cores; see `layout`. Raises ResourceError like it."""
-    cores = [count for count in cores if count >= 1]
-    if not cores:
-        raise ResourceError("the cluster has no CPU that Ray may use; start its nodes with --num-cpus")
-    if workers is None:
-        threads = min(MOST_THREADS, *cores)
-        return Layout(max(1, min(most, sum(count // threads for count in cores))), threads, 0)
-    threads = max(1, min(MOST_THREADS, *cores, sum(cores) // workers))
-    while threads > 1 and sum(count // threads for count in cores) < workers:
-        threads -= 1
-    if sum(count // threads for count in cores) < workers:
-        raise ResourceError(
-            f"compute.workers asks for {workers} workers and the cluster has {sum(cores)} cores; "
-            "lower it or add nodes"
-        )
-    return Layout(workers, threads, 0)
+    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return found
 
 
 def resources() -> dict[str, float]:
@@ -163,7 +178,15 @@ def leave() -> None:
 
 
 def make_worker(weights: Weights, device: str, threads: int) -> Worker:
-    """A worker on real features, made in the actor's process: the driver itself needs no torch."""
+    """A worker on real features, made in the actor's process: the driver itself needs no torch.
+
+    Raises ClusterError for weights that are not what was sent: no check of Ray's covers a node's memory.
+    """
+    if weights_sha256(weights.arrays) != weights.sha256:
+        raise ClusterError(
+            f"the network's weights arrived damaged on {platform.node()}: their SHA-256 is not "
+            f"{weights.sha256}; check that machine's memory and network"
+        )
     from tilefarm.execute.worker import TileWorker
 
     return TileWorker(weights, device, threads)

@@ -1,4 +1,4 @@
-"""When a worker counts as hung: arithmetic on times, without Ray and without a clock of its own.
+"""When a worker counts as hung, and how fast it is: arithmetic on times, without Ray or a clock of its own.
 
 A worker does its calls one after the other. As long as it has any, something must be heard of it now and
 then: a result, a failure, or progress within a call. How long it may be silent follows from how long its like
@@ -16,6 +16,8 @@ from statistics import median
 REMEMBERED = 101
 """Finished calls of a kind that count, the last ones."""
 MOST_DOUBLINGS = 10
+RECENT = 9
+"""Finished calls of a worker that say how fast it is now."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,25 @@ class _Watched:
     """Whether its process has finished nothing yet."""
     paces: dict[Hashable, deque[float]] = field(default_factory=dict)
     """Its own: where many machines are fast, times of a slow one are soon forgotten."""
+    recent: dict[Hashable, float] = field(default_factory=dict)
+    """Per kind the median of the last ones: it is asked for far more often than it changes."""
+    firsts: dict[Hashable, float] = field(default_factory=dict)
+    """Of calls that may include loading the network: a poor measure, for want of another."""
 
     def begin(self, now: float) -> None:
         self.began = self.heard = now
         self.unseen, self.unsure = 0.0, False
+
+    def finished(self, kind: Hashable, pace: float) -> None:
+        """A call was measured: seconds per pixel step."""
+        paces = self.paces.setdefault(kind, deque(maxlen=REMEMBERED))
+        paces.append(pace)
+        self.recent[kind] = median(list(paces)[-RECENT:])
+
+    def pace(self, kind: Hashable) -> float | None:
+        """Seconds per pixel step at present; None where it is not known."""
+        recent = self.recent.get(kind)
+        return self.firsts.get(kind) if recent is None else recent
 
 
 @dataclass
@@ -107,6 +124,8 @@ class Deadlines:
     _watched: list[_Watched] = field(init=False)
     _paces: dict[Hashable, deque[float]] = field(init=False, default_factory=dict)
     """Per kind, seconds per pixel step of finished calls."""
+    _usual: dict[Hashable, float | None] = field(init=False, default_factory=dict)
+    """Per kind, the median over the workers, until one of their paces changes."""
     _doublings: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -128,12 +147,15 @@ class Deadlines:
         network: a small first call would allow large ones hours.
         """
         watched = self._watched[worker]
+        self._usual.pop(effort.kind, None)
         seen = now - watched.began
         overlooked = watched.unseen > seen
-        if not (watched.fresh or watched.unsure or overlooked):
-            pace = (seen + watched.unseen) / effort.work
+        pace = (seen + watched.unseen) / effort.work
+        if watched.fresh and not overlooked:
+            watched.firsts[effort.kind] = pace
+        elif not (watched.fresh or watched.unsure or overlooked):
             self._paces.setdefault(effort.kind, deque(maxlen=REMEMBERED)).append(pace)
-            watched.paces.setdefault(effort.kind, deque(maxlen=REMEMBERED)).append(pace)
+            watched.finished(effort.kind, pace)
         watched.fresh = False
         watched.begin(now)
         watched.unsure = overlooked
@@ -146,9 +168,16 @@ class Deadlines:
         """The call that runs is further than it was."""
         self._watched[worker].heard = now
 
+    def joined(self, now: float) -> int:
+        """A worker more; returns its number."""
+        self._watched.append(_Watched(now, now))
+        self.workers += 1
+        return self.workers - 1
+
     def restarted(self, worker: int, now: float) -> None:
         """A new process took the worker's place."""
         self._watched[worker] = _Watched(now, now)
+        self._usual.clear()
 
     def killed(self) -> None:
         """A worker was ended for its silence. All have twice the time from now on: it may have been slow."""
@@ -161,6 +190,27 @@ class Deadlines:
         work, which takes two doublings or more to get done, keeps some.
         """
         self._doublings = max(0, self._doublings - 1)
+
+    def spent(self, worker: int, now: float) -> float:
+        """Seconds that a worker has been at the call that it runs."""
+        watched = self._watched[worker]
+        return now - watched.began + watched.unseen
+
+    def seconds(self, worker: int, effort: Effort) -> float | None:
+        """How long a worker is expected to take for a call: by its own pace, or what is usual among the
+        others; None where nobody has finished one of the kind."""
+        own = self._watched[worker].pace(effort.kind)
+        if own is None:
+            own = self._usual_pace(effort.kind)
+        return None if own is None else own * effort.work
+
+    def _usual_pace(self, kind: Hashable) -> float | None:
+        """The median of all workers' paces; it is asked for far more often than it changes."""
+        if kind not in self._usual:
+            paces = (watched.pace(kind) for watched in self._watched)
+            known = [pace for pace in paces if pace is not None]
+            self._usual[kind] = median(known) if known else None
+        return self._usual[kind]
 
     def silence(self, worker: int, now: float) -> float:
         """Seconds since something was heard of a worker that has work."""

@@ -12,21 +12,35 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import tilefarm
-from tilefarm.errors import ClusterError
 from tilefarm.events import WorkerChanged, WorkEvent
 from tilefarm.execute.actor import Actor
-from tilefarm.execute.answers import answers_of_all
-from tilefarm.execute.call import Call, Task, WorkFailedError, given, name_of, returned
-from tilefarm.execute.cluster import Layout, leave
+from tilefarm.execute.assignment import IN_FLIGHT
+from tilefarm.execute.call import Call, core_call
+from tilefarm.execute.cluster import leave
 from tilefarm.execute.deadlines import Patience
-from tilefarm.execute.dispatch import IN_FLIGHT, Dispatcher, Errand
-from tilefarm.execute.health import Fleet, last_line
+from tilefarm.execute.dispatch import Errand
+from tilefarm.execute.errands import Errands
+from tilefarm.execute.health import Fleet
+from tilefarm.execute.joining import Joining
+from tilefarm.execute.layout import Layout, Slot
 from tilefarm.execute.order import in_order
-from tilefarm.execute.protocol import Batch, BatchDone, Keep, Progress, Worker, WorkerInfo
+from tilefarm.execute.protocol import (
+    KEEP_NOTHING,
+    Batch,
+    BatchDone,
+    FullTask,
+    Keep,
+    Keeps,
+    Progress,
+    Worker,
+    WorkerInfo,
+)
+from tilefarm.execute.roll import Roll
 from tilefarm.solve.contract import LevelTargets, SolverSettings, Weights
+from tilefarm.solve.core_tasks import CoreGroup, CoreTask, CropTask
 from tilefarm.solve.tasks import (
     Derivatives,
     Measurement,
@@ -37,7 +51,6 @@ from tilefarm.solve.tasks import (
     PieceTask,
 )
 
-READY_SECONDS = 180.0
 ANSWER_SECONDS = 5.0
 """For what is good to know and not worth a long wait."""
 
@@ -51,37 +64,49 @@ class RayExecutor:
         weights: Weights,
         layout: Layout,
         patience: Patience | None = None,
+        roll: Roll | None = None,
     ) -> None:
         """`make_worker(weights, device, threads)` makes a `protocol.Worker` in the actor's process.
 
-        `patience` says how long a worker may be silent before it counts as hung.
+        `patience` says how long a worker may be silent before it counts as hung. `roll` has workers
+        come and go with the nodes of a cluster. Raises ClusterError where the first workers do not start.
         """
-        self._weights = ray.put(weights)
-        self._on_work: Callable[[WorkEvent], None] = lambda event: None
+        self._make_worker = make_worker
+        placed = ray.put(weights)
+        self._fleet = Fleet(patience=patience)
+        self._fleet.grows = roll is not None
+        self._joining = Joining(self._fleet, self._start, lambda actor: actor.greet.remote(placed), roll)
+        self._errands = Errands(self._fleet, self._joining.info, placed)
+        try:
+            self._joining.begin(layout)
+        except BaseException:
+            self.close()
+            raise
+        self._fleet.on_look = self._joining.look
+
+    def _start(self, slot: Slot) -> Any:
+        """An actor in a place. On a node that leaves it must not be started elsewhere, where others are."""
         options: dict[str, Any] = {
-            "num_cpus": layout.threads,
-            "num_gpus": layout.gpus,
+            "num_cpus": slot.cores,
+            "num_gpus": slot.gpus,
             "max_restarts": -1,
             "max_task_retries": 0,
             "concurrency_groups": {"work": IN_FLIGHT, "watch": 1},
         }
-        actor = ray.remote(**options)(Actor)
-        on_device = "cuda" if layout.gpus else "cpu"
-        self._actors: list[Any] = [
-            actor.remote(make_worker, on_device, layout.threads) for _ in range(layout.workers)
-        ]
-        try:
-            self._info = self._wait_until_ready()
-            pulses = answers_of_all(self._actors, lambda actor: actor.alive.remote(), READY_SECONDS)
-            self._fleet = Fleet(self._actors, pulses, patience)
-        except BaseException:
-            self.close()
-            raise
+        if slot.node is not None:
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(slot.node, soft=False)
+        on_device = "cuda" if slot.gpus else "cpu"
+        return ray.remote(**options)(Actor).remote(self._make_worker, on_device, slot.threads)
 
     @property
     def workers(self) -> tuple[WorkerInfo, ...]:
-        """The workers, as they were when the farm started."""
-        return self._info
+        """All workers so far by their numbers, as they were when they joined."""
+        return tuple(self._joining.info)
+
+    @property
+    def present(self) -> tuple[WorkerInfo, ...]:
+        """Those that are not gone for good."""
+        return tuple(info for number, info in enumerate(self.workers) if not self._fleet.is_gone(number))
 
     def listen(
         self,
@@ -90,7 +115,12 @@ class RayExecutor:
     ) -> None:
         """From now on tell this listener what becomes of workers."""
         self._fleet.begin_run(listener)
-        self._on_work = on_work
+        self._joining.unfit = lambda info: None
+        self._errands.on_work = on_work
+
+    def leave_out(self, unfit: Callable[[WorkerInfo], str | None]) -> None:
+        """From now on workers for which `unfit` gives a reason get no work, as long as there is another."""
+        self._joining.leave_out(unfit)
 
     def solve(
         self,
@@ -106,62 +136,71 @@ class RayExecutor:
                 on_progress(progress)
 
         errand: Errand[Batch] = replace(
-            self._errand(lambda batch: Call("solve", settings, batch, targets)),
+            self._errands.anywhere(lambda batch: Call("solve", settings, batch, targets)),
             ask=lambda actor: actor.progress.remote(),
             tell=tell,
         )
-        for batch, solutions, attempts in Dispatcher(self._fleet, errand).run(batches):
+        for batch, solutions, attempts in self._errands.run(errand, batches):
             yield BatchDone(batch.index, solutions, attempts)
 
     def measure(self, settings: SolverSettings, tasks: Iterable[MeasureTask]) -> Iterator[Measurement]:
         """Statistics of all pieces."""
-        errand: Errand[MeasureTask] = self._errand(lambda task: Call("measure", settings, task))
-        for _, measurement, _ in Dispatcher(self._fleet, errand).run(tasks):
+        errand: Errand[MeasureTask] = self._errands.anywhere(lambda task: Call("measure", settings, task))
+        for _, measurement, _ in self._errands.run(errand, tasks):
             yield measurement
 
     def piece_sums(
-        self, settings: SolverSettings, keep: Keep, tasks: Iterable[PieceTask]
+        self,
+        settings: SolverSettings,
+        keep: Keep | Keeps,
+        tasks: Iterable[PieceTask],
+        full: FullTask | None = None,
     ) -> Iterator[PieceSums | MissingState]:
         """Pass 1 of the exact method."""
-        return self._pieces(tasks, lambda task: Call("piece_sums", settings, task, None, keep))
+        self._errands.balance()
+        errand = self._errands.at_home(
+            lambda task: Call("piece_sums", settings, task, None, KEEP_NOTHING), keep, full
+        )
+        return in_order(result for _, result, _ in self._errands.run(errand, tasks))
 
     def piece_gradients(
-        self, settings: SolverSettings, keep: Keep, slopes: Derivatives, tasks: Iterable[PieceTask]
+        self,
+        settings: SolverSettings,
+        keep: Keep | Keeps,
+        slopes: Derivatives,
+        tasks: Iterable[PieceTask],
+        full: FullTask | None = None,
     ) -> Iterator[PieceGradient | MissingState]:
         """Pass 2 of the exact method; the derivatives go through the object store once."""
-        return self._pieces(tasks, lambda task: Call("piece_gradient", settings, task, slopes, keep))
-
-    def _pieces(self, tasks: Iterable[PieceTask], to_call: Callable[[PieceTask], Call]) -> Iterator[Any]:
-        """Pieces go to the worker that keeps their state and come back in order."""
-        errand: Errand[PieceTask] = replace(self._errand(to_call), home=lambda task: task.index)
-        return in_order(result for _, result, _ in Dispatcher(self._fleet, errand).run(tasks))
-
-    def _errand(self, to_call: Callable[[Any], Call]) -> Errand[Any]:
-        """`to_call(task)` is the same call for every task of a pass, but for the task."""
-        shared: list[Any] = []
-
-        def start(actor: Any, task: Task) -> Any:
-            call = to_call(task)
-            if not shared:
-                shared.append(None if call.shared is None else ray.put(call.shared))
-            return actor.do.remote(self._weights, shared[0], replace(call, shared=None))
-
-        def on_returned(worker: int, task: Task, done: bool) -> None:
-            work = to_call(task).effort.work if done else 0
-            self._on_work(returned(worker, task, work))
-
-        return Errand(
-            start,
-            name_of,
-            effort=lambda task: to_call(task).effort,
-            give_up=lambda task, message, error: WorkFailedError(message, to_call(task), error),
-            on_given=lambda worker, task: self._on_work(given(worker, task)),
-            on_returned=on_returned,
+        errand = self._errands.at_home(
+            lambda task: Call("piece_gradient", settings, task, slopes, KEEP_NOTHING), keep, full
         )
+        return in_order(result for _, result, _ in self._errands.run(errand, tasks))
+
+    def share_out(self) -> None:
+        """Before vectors are handed out: pieces move where that is faster with the workers there are now."""
+        self._errands.balance()
+
+    def with_cores(
+        self,
+        settings: SolverSettings,
+        tasks: Iterable[CoreTask | CropTask],
+        keep: Keep | Keeps = KEEP_NOTHING,
+        slopes: Derivatives | None = None,
+    ) -> Iterator[Any]:
+        """Work on vectors whose cores lie with the workers of their pieces."""
+
+        def to_call(task: CoreTask | CoreGroup | CropTask) -> Call:
+            return Call(core_call(task, slopes), settings, task, slopes, KEEP_NOTHING)
+
+        errand = self._errands.where_cores_are(to_call, keep)
+        groups = self._errands.by_home(tasks, lambda task: to_call(task).home_effort)
+        results = (result for _, result, _ in self._errands.run(errand, groups))
+        return in_order(part for each in results for part in (each if isinstance(each, tuple) else (each,)))
 
     def peak_rss(self) -> tuple[int, ...]:
         """Every worker's largest resident size so far, in bytes; workers that do not answer are left out."""
-        asked = [actor.peak_rss.remote() for actor in self._actors]
+        asked = [actor.peak_rss.remote() for actor in self._fleet.actors]
         if not asked:
             return ()
         answered, _ = ray.wait(asked, num_returns=len(asked), timeout=ANSWER_SECONDS)
@@ -176,25 +215,8 @@ class RayExecutor:
         """End the actors and leave Ray; an embedded Ray ends with it."""
         if not ray.is_initialized():
             return
-        for actor in self._actors:
+        self._joining.end()
+        for actor in self._fleet.actors:
             ray.kill(actor)
-        self._actors = []
+        self._fleet.actors.clear()
         leave()
-
-    def _wait_until_ready(self) -> tuple[WorkerInfo, ...]:
-        try:
-            info = answers_of_all(self._actors, lambda actor: actor.info.remote(self._weights), READY_SECONDS)
-        except GetTimeoutError as error:
-            raise ClusterError(
-                f"the workers were not ready after {READY_SECONDS:.0f} s; "
-                "look at 'ray status' for what the cluster is waiting for"
-            ) from error
-        except RayError as error:
-            raise ClusterError(f"a worker did not start: {last_line(error)}") from error
-        strangers = {worker.version for worker in info} - {tilefarm.__version__}
-        if strangers:
-            raise ClusterError(
-                f"this is tilefarm {tilefarm.__version__} and the cluster's workers have "
-                f"{', '.join(sorted(strangers))}; install the same version on every node"
-            )
-        return info

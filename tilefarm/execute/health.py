@@ -6,19 +6,19 @@ A lost worker is asked whether it is there, and gets no work until a new process
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayError
 
 from tilefarm.errors import IncompleteError
 from tilefarm.events import WorkerChange, WorkerChanged
-from tilefarm.execute.call import in_a_line
+from tilefarm.execute.condition import Condition, at_a_time, is_same, process_here
 from tilefarm.execute.deadlines import AwakeClock, Deadlines, Effort, Patience
 from tilefarm.execute.process import Pulse
+from tilefarm.execute.ray_errors import is_loss, is_memory_death
 
 STRIKES = 3
 """A worker that failed so often is set aside while others are up."""
@@ -26,23 +26,6 @@ FORGIVING = 50
 """So many finished calls in a row wipe out a worker's failures: a machine that is taken now and then, as
 cheap ones in clouds are, is no bad machine."""
 RESTART_SECONDS = 120.0
-_MEMORY_SIGNS = ("low on memory", "OutOfMemoryError", "memory usage threshold")
-"""In what Ray says where its own monitor of memory ended a worker."""
-
-
-@dataclass
-class _Condition:
-    pulse: Pulse
-    deaths: int = 0
-    down_since: float | None = None
-    condemned: bool = False
-    """Whether the process that it had was ended by us and may still answer for a moment."""
-    died_twice: int = 0
-    """Answers of Ray's in a row that it is dead and not restarted."""
-    gone: bool = False
-    strikes: int = 0
-    streak: int = 0
-    aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,38 +43,89 @@ class Fleet:
 
     def __init__(
         self,
-        actors: list[Any],
-        pulses: Iterable[Pulse],
+        actors: Iterable[Any] = (),
+        pulses: Iterable[Pulse] = (),
         patience: Patience | None = None,
         clock: AwakeClock | None = None,
     ) -> None:
         """`pulses` are the actors' first."""
-        self.actors = actors
-        self.deadlines = Deadlines(len(actors), patience or Patience())
+        self.actors: list[Any] = [*actors]
+        self.deadlines = Deadlines(len(self.actors), patience or Patience())
+        self.on_look: Callable[[], None] = lambda: None
+        """Called at each look: workers may be added, and depart."""
+        self.grows = False
+        """Whether workers may be added: a farm without any waits for some."""
         self.listener: Callable[[WorkerChanged], None] = lambda event: None
         self.memory_deaths = 0
         """Workers that were ended for want of memory, as far as anyone knows."""
         self.leftovers: dict[Any, Leftover] = {}
         """By reference."""
         self.probes: dict[Any, int] = {}
-        self._share = len(actors)
-        """Workers that may work at a time."""
-        self._conditions = [_Condition(pulse) for pulse in pulses]
+        self._shares: dict[str, int] = {}
+        """Workers that may work at a time, on nodes that were short of memory."""
+        self._deserted: float | None = None
+        """Since when no worker is there, nor expected back."""
+        self._conditions = [Condition(pulse) for pulse in pulses]
         self._clock = clock or AwakeClock()
         self.now = self._clock()
+        self.judged_at = self.now
+        """When hung workers were looked for, in this pass or one before: many passes may be short."""
 
     def begin_run(self, listener: Callable[[WorkerChanged], None]) -> None:
         """Tell this listener from now on. Who was set aside, or had to rest, has another chance."""
         self.listener = listener
-        self._share, self.memory_deaths = len(self.actors), 0
+        self._shares, self.memory_deaths = {}, 0
         for condition in self._conditions:
             condition.strikes, condition.streak, condition.aside = 0, 0, False
 
+    def add(self, actor: Any, pulse: Pulse) -> int:
+        """A worker more; its number. It is not there yet: see `joined`."""
+        self.actors.append(actor)
+        self.deadlines.joined(self.now)
+        self._conditions.append(Condition(pulse, down_since=self.now))
+        return len(self.actors) - 1
+
+    def joined(self, worker: int, described: str) -> None:
+        """A worker that was added is there."""
+        condition = self._conditions[worker]
+        condition.down_since = None
+        self._tell(worker, "joined", described, process_here(condition.pulse))
+
+    def refused(self, reason: str) -> None:
+        """The worker that was to be the next did not start, or is of no use."""
+        self._tell(len(self.actors), "refused", reason)
+
+    def set_aside(self, worker: int, reason: str) -> None:
+        """In this run it gets work only where no other worker is up."""
+        self._conditions[worker].aside = True
+        self._tell(worker, "set aside", reason)
+
+    def departed(self, worker: int, reason: str) -> None:
+        """It will not come back; what it was at fails by itself."""
+        condition = self._conditions[worker]
+        if condition.gone:
+            return
+        was_up, condition.gone = condition.down_since is None, True
+        if was_up:
+            condition.deaths += 1
+            condition.down_since = self.now
+        self.leftovers = {ref: of for ref, of in self.leftovers.items() if of.worker != worker}
+        self.probes = {ref: of for ref, of in self.probes.items() if of != worker}
+        if was_up:
+            self._tell(worker, "lost", reason)
+        self._tell(worker, "gone", reason)
+
+    def is_gone(self, worker: int) -> bool:
+        """Whether it will not come back."""
+        return self._conditions[worker].gone
+
     def members(self) -> list[int]:
         """The workers that work is planned for, be they up or about to be."""
-        there = [number for number, each in enumerate(self._conditions) if not each.gone]
-        good = [number for number in there if not self._conditions[number].aside]
-        return (good or there)[: self._share]
+        return at_a_time(
+            self._conditions,
+            (number for number, each in enumerate(self._conditions) if not each.gone),
+            self._shares,
+        )
 
     def up(self) -> list[int]:
         """The workers that can work now. Those that were set aside count only where no other is up."""
@@ -100,8 +134,7 @@ class Fleet:
             for number, each in enumerate(self._conditions)
             if not each.gone and each.down_since is None
         ]
-        good = [number for number in there if not self._conditions[number].aside]
-        return (good or there)[: self._share]
+        return at_a_time(self._conditions, there, self._shares)
 
     def awaited(self) -> set[int]:
         """The workers that work is planned for and that are expected back."""
@@ -119,12 +152,19 @@ class Fleet:
         """Let time pass. Raises IncompleteError when no worker is left, or none came back in time."""
         self.now = self._clock()
         self.deadlines.overlooked(self._clock.unseen)
+        self.on_look()
         there = [each for each in self._conditions if not each.gone]
         if any(each.down_since is None or self._is_awaited(each) for each in there):
+            self._deserted = None
+            return
+        self._deserted = self.now if self._deserted is None else self._deserted
+        if self.grows and self.now - self._deserted < RESTART_SECONDS:
             return
         why = (
             f"the last one did not come back in {RESTART_SECONDS:.0f} s" if there else "Ray starts none again"
         )
+        if self.grows:
+            why = f"none was there for {RESTART_SECONDS:.0f} s"
         raise IncompleteError(f"no worker is left: {why}; resume the run when the machines are back")
 
     def did_well(self, worker: int) -> None:
@@ -140,14 +180,11 @@ class Fleet:
         condition.strikes, condition.streak = condition.strikes + 1, 0
         others = [number for number in self.up() if number != worker]
         if condition.strikes >= STRIKES and not condition.aside and others:
-            condition.aside = True
-            self._tell(
-                worker, "set aside", f"it failed {condition.strikes} times, the last time with: {reason}"
-            )
+            self.set_aside(worker, f"it failed {condition.strikes} times, the last time with: {reason}")
 
     def lost(self, worker: int, error: Exception) -> None:
         """Its process has ended."""
-        if any(sign in str(error) for sign in _MEMORY_SIGNS):
+        if is_memory_death(error):
             self._down(worker, "lost", "its machine was low on memory")
             self._ran_out_of_memory(worker)
         else:  # what Ray says of it is about connections
@@ -177,7 +214,7 @@ class Fleet:
                 self._probe(worker)
             return
         condition.died_twice = 0
-        if condition.condemned and _is_same(pulse, condition.pulse):
+        if condition.condemned and is_same(pulse, condition.pulse):
             self._probe(worker)
         else:
             self._back(worker, pulse)
@@ -197,7 +234,7 @@ class Fleet:
                 self.lost(worker, error)
         self.deadlines.failed(worker, self.now)
 
-    def _is_awaited(self, condition: _Condition) -> bool:
+    def _is_awaited(self, condition: Condition) -> bool:
         since = condition.down_since
         return since is not None and not condition.gone and self.now - since < RESTART_SECONDS
 
@@ -209,12 +246,12 @@ class Fleet:
         for each in same_node:  # what the kernel did until now explains no later death
             each.pulse = replace(each.pulse, memory_kills=pulse.memory_kills)
         if (
-            not _is_same(before, pulse)
+            not is_same(before, pulse)
             and before.node == pulse.node
             and pulse.memory_kills > before.memory_kills
         ):
             self._ran_out_of_memory(worker)
-        self._tell(worker, "back", "", pulse.process if pulse.node == platform.node() else None)
+        self._tell(worker, "back", "", process_here(pulse))
 
     def _end(self, worker: int, change: WorkerChange, reason: str) -> None:
         self._conditions[worker].condemned = True
@@ -231,10 +268,13 @@ class Fleet:
         self.struck(worker, reason)
 
     def _ran_out_of_memory(self, worker: int) -> None:
-        """Fewer workers at a time from now on: half of them."""
+        """Fewer workers of its node at a time from now on: half of them."""
         self.memory_deaths += 1
-        before, self._share = self._share, max(1, (self._share + 1) // 2)
-        if self._share < before:
+        node = self._conditions[worker].pulse.node
+        there = sum(each.pulse.node == node and not each.gone for each in self._conditions)
+        before = self._shares.get(node, there)
+        self._shares[node] = max(1, (before + 1) // 2)
+        if self._shares[node] < before:
             self._tell(worker, "fewer", "it was ended for want of memory")
 
     def _probe(self, worker: int) -> None:
@@ -242,22 +282,3 @@ class Fleet:
 
     def _tell(self, worker: int, change: WorkerChange, reason: str, process: int | None = None) -> None:
         self.listener(WorkerChanged(worker, change, reason, len(self.up()), process))
-
-
-def _is_same(one: Pulse, other: Pulse) -> bool:
-    """Whether they are of one process. In containers on other machines its number may come again."""
-    return (one.node, one.process) == (other.node, other.process)
-
-
-def is_loss(error: Exception) -> bool:
-    """Whether an answer means that the worker's process is gone, and not that its work raised."""
-    return isinstance(error, RayError) and not isinstance(error, RayTaskError)
-
-
-def last_line(error: Exception) -> str:
-    """What was raised in the worker, in one line; else the last line of Ray's message: the cause, mostly."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, Exception):
-        return in_a_line(cause)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -8,10 +8,22 @@ from typing import Any
 
 from tilefarm.errors import DeviceError, ResourceError, StoppedError, TilefarmError
 from tilefarm.events import WorkerChanged, WorkEvent
-from tilefarm.execute.call import Call, WorkFailedError, given, in_a_line, name_of, returned
-from tilefarm.execute.protocol import MAX_ATTEMPTS, Batch, BatchDone, Keep, Progress, Worker, WorkerInfo
-from tilefarm.execute.sound import Judged
+from tilefarm.execute.call import Call, WorkFailedError, core_call, given, in_a_line, name_of, returned
+from tilefarm.execute.protocol import (
+    KEEP_NOTHING,
+    MAX_ATTEMPTS,
+    Batch,
+    BatchDone,
+    FullTask,
+    Keep,
+    Keeps,
+    Progress,
+    Worker,
+    WorkerInfo,
+)
+from tilefarm.execute.resident import Resident
 from tilefarm.solve.contract import LevelTargets, SolverSettings
+from tilefarm.solve.core_tasks import CoreTask, CropTask
 from tilefarm.solve.tasks import (
     Derivatives,
     Measurement,
@@ -29,12 +41,17 @@ class LocalExecutor:
     """Runs everything in the calling thread; a second thread reports progress meanwhile."""
 
     def __init__(self, worker: Worker) -> None:
-        self._worker = Judged(worker)
+        self._worker = Resident(worker)
         self._info = (worker.info(),)
         self._on_work: Callable[[WorkEvent], None] = lambda event: None
 
     @property
     def workers(self) -> tuple[WorkerInfo, ...]:
+        """The one worker."""
+        return self._info
+
+    @property
+    def present(self) -> tuple[WorkerInfo, ...]:
         """The one worker."""
         return self._info
 
@@ -45,6 +62,9 @@ class LocalExecutor:
     ) -> None:
         """Told is what the one worker has in hand; where it ends, this process ends."""
         self._on_work = on_work
+
+    def leave_out(self, unfit: Callable[[WorkerInfo], str | None]) -> None:
+        """There is no other worker."""
 
     def solve(
         self,
@@ -65,18 +85,42 @@ class LocalExecutor:
             yield self._attempt(Call("measure", settings, task))[0]
 
     def piece_sums(
-        self, settings: SolverSettings, keep: Keep, tasks: Iterable[PieceTask]
+        self,
+        settings: SolverSettings,
+        keep: Keep | Keeps,
+        tasks: Iterable[PieceTask],
+        full: FullTask | None = None,
     ) -> Iterator[PieceSums | MissingState]:
         """Pass 1 of the exact method, one piece after the other."""
         for task in tasks:
-            yield self._attempt(Call("piece_sums", settings, task, None, keep))[0]
+            yield self._attempt(Call("piece_sums", settings, task, None, keep.of(self._info[0])))[0]
 
     def piece_gradients(
-        self, settings: SolverSettings, keep: Keep, slopes: Derivatives, tasks: Iterable[PieceTask]
+        self,
+        settings: SolverSettings,
+        keep: Keep | Keeps,
+        slopes: Derivatives,
+        tasks: Iterable[PieceTask],
+        full: FullTask | None = None,
     ) -> Iterator[PieceGradient | MissingState]:
         """Pass 2 of the exact method, one piece after the other."""
         for task in tasks:
-            yield self._attempt(Call("piece_gradient", settings, task, slopes, keep))[0]
+            yield self._attempt(Call("piece_gradient", settings, task, slopes, keep.of(self._info[0])))[0]
+
+    def share_out(self) -> None:
+        """There is one worker."""
+
+    def with_cores(
+        self,
+        settings: SolverSettings,
+        tasks: Iterable[CoreTask | CropTask],
+        keep: Keep | Keeps = KEEP_NOTHING,
+        slopes: Derivatives | None = None,
+    ) -> Iterator[Any]:
+        """Work on vectors whose cores the worker keeps, one core after the other."""
+        for task in tasks:
+            call = Call(core_call(task, slopes), settings, task, slopes, keep.of(self._info[0]))
+            yield self._attempt(call)[0]
 
     def peak_rss(self) -> tuple[int, ...]:
         """This process's peak: worker and driver are the same here."""
@@ -90,7 +134,7 @@ class LocalExecutor:
         done = 0
         try:
             result = _attempt(self._worker, call)
-            done = call.effort.work
+            done = call.pixel_steps
         finally:
             self._on_work(returned(0, call.task, done))
         return result

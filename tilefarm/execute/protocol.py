@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from tilefarm.events import WorkerChanged, WorkEvent
 from tilefarm.solve.contract import LevelTargets, Precision, SolverSettings
+from tilefarm.solve.core_tasks import CoreTask, CropTask
 from tilefarm.solve.tasks import (
     Derivatives,
     Measurement,
@@ -50,6 +51,23 @@ class Keep:
     """Pieces whose graph stays between the two passes of an evaluation: saves a forward pass."""
     contents: int
     """Pieces whose content features stay for the whole level: saves a forward pass in each pass."""
+    crops: int = 0
+    """Pieces whose crop stays between the two passes where the graph does not: saves sending it again."""
+
+    def of(self, worker: WorkerInfo) -> Keep:
+        """As much, whoever the worker is."""
+        return self
+
+
+KEEP_NOTHING = Keep(0, 0)
+"""In calls that are not yet for one of the workers, such as those that are saved when they failed."""
+
+
+@dataclass(frozen=True)
+class Keeps:
+    """How many each worker may keep, where their memory differs."""
+
+    of: Callable[[WorkerInfo], Keep]
 
 
 @dataclass(frozen=True)
@@ -82,6 +100,10 @@ class WorkerInfo:
     """Free on its node when it started."""
     node_bytes: int
     """Of its node in all."""
+
+
+FullTask = Callable[[int], PieceTask]
+"""(index): a piece's task with all that a worker needs which keeps nothing of it."""
 
 
 class Worker(Protocol):
@@ -118,7 +140,11 @@ class Executor(Protocol):
 
     @property
     def workers(self) -> tuple[WorkerInfo, ...]:
-        """The workers there are."""
+        """All workers so far, by their numbers."""
+
+    @property
+    def present(self) -> tuple[WorkerInfo, ...]:
+        """Those that are not gone for good."""
 
     def listen(
         self,
@@ -127,6 +153,12 @@ class Executor(Protocol):
     ) -> None:
         """A run begins: tell `listener`, in the thread that takes results, what becomes of workers, and
         `on_work` what they have in hand."""
+
+    def leave_out(self, unfit: Callable[[WorkerInfo], str | None]) -> None:
+        """From now on workers for which `unfit` gives a reason get no work, as long as there is another.
+
+        It stands until the next run begins.
+        """
 
     def solve(
         self,
@@ -144,19 +176,46 @@ class Executor(Protocol):
         """Statistics of all pieces. Raises TileFailedError like `solve`."""
 
     def piece_sums(
-        self, settings: SolverSettings, keep: Keep, tasks: Iterable[PieceTask]
+        self,
+        settings: SolverSettings,
+        keep: Keep | Keeps,
+        tasks: Iterable[PieceTask],
+        full: FullTask | None = None,
     ) -> Iterator[PieceSums | MissingState]:
         """Pass 1 of the exact method, in the order of the pieces.
 
-        A piece always goes to the same worker while that lives, since the worker keeps its content features
-        and its graph; another one, or the same after a restart or a shortage of memory, answers
+        A piece goes to the same worker from evaluation to evaluation, since the worker keeps its content
+        features and its graph. Where it goes to another one, since that is faster or the first is gone, it is
+        sent as `full` makes it; without `full`, and where a worker is short of memory, the answer is
         MissingState.
         """
 
     def piece_gradients(
-        self, settings: SolverSettings, keep: Keep, slopes: Derivatives, tasks: Iterable[PieceTask]
+        self,
+        settings: SolverSettings,
+        keep: Keep | Keeps,
+        slopes: Derivatives,
+        tasks: Iterable[PieceTask],
+        full: FullTask | None = None,
     ) -> Iterator[PieceGradient | MissingState]:
         """Pass 2 of the exact method, likewise."""
+
+    def share_out(self) -> None:
+        """Before vectors are handed out: pieces move where that is faster with the workers there are now."""
+
+    def with_cores(
+        self,
+        settings: SolverSettings,
+        tasks: Iterable[CoreTask | CropTask],
+        keep: Keep | Keeps = KEEP_NOTHING,
+        slopes: Derivatives | None = None,
+    ) -> Iterator[Any]:
+        """Work on vectors whose cores lie with the workers of their pieces, in the order of the pieces.
+
+        `CoreTask` gives CoreDone. `CropTask` is pass 1 and gives CropSums, or with `slopes` pass 2 and gives
+        CoreDone. MissingState where a core is gone with its worker. Raises VectorsLostError where a piece
+        failed for good: the vectors must be handed out anew, or be kept elsewhere.
+        """
 
     def peak_rss(self) -> tuple[int, ...]:
         """Every worker's largest resident size so far, in bytes."""

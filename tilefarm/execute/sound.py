@@ -13,9 +13,11 @@ from dataclasses import replace
 import numpy as np
 
 from tilefarm.execute.protocol import Batch, Keep, Progress, Worker, WorkerInfo
+from tilefarm.solve.coding import decoded
 from tilefarm.solve.contract import LevelTargets, SolverSettings
 from tilefarm.solve.tasks import (
     Derivatives,
+    FoldedSums,
     LayerSums,
     Measurement,
     MeasureTask,
@@ -37,7 +39,7 @@ def is_sound(result: TileSolution | Measurement | PieceSums | PieceGradient) -> 
         means = [] if result.moments is None else [result.moments.gradient, result.moments.square]
         return _are_finite([result.image, *means, result.first.total, result.last.total])
     if isinstance(result, PieceGradient):
-        return _are_finite([result.gradient])
+        return _are_finite([decoded(result.gradient)])
     numbers = result.squares if isinstance(result, Measurement) else result.content_errors
     return _are_finite(numbers.values()) and all(_is_finite(sums) for sums in result.styles.values())
 
@@ -100,7 +102,7 @@ class Judged:
         return count
 
 
-def _is_finite(sums: LayerSums) -> bool:
+def _is_finite(sums: LayerSums | FoldedSums) -> bool:
     return _are_finite([sums.weights, sums.sums, sums.products])
 
 

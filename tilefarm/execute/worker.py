@@ -73,13 +73,13 @@ class TileWorker:
 
     def piece_sums(self, settings: SolverSettings, keep: Keep, task: PieceTask) -> PieceSums | MissingState:
         """Pass 1 of the exact method on one piece."""
-        return self._ready(settings).statistics(task, keep.graphs, keep.contents)
+        return self._ready(settings).statistics(task, keep.graphs, keep.contents, keep.crops)
 
     def piece_gradient(
         self, settings: SolverSettings, keep: Keep, slopes: Derivatives, task: PieceTask
     ) -> PieceGradient | MissingState:
         """Pass 2 of the exact method on one piece."""
-        return self._ready(settings).gradient(task, slopes, keep.graphs, keep.contents)
+        return self._ready(settings).gradient(task, slopes, keep.graphs, keep.contents, keep.crops)
 
     def progress(self) -> Progress | None:
         """Where the current `solve` is."""
