@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from tests.killed import KILLED
 from tilefarm.driver import render, run_folder
 from tilefarm.events import Event, PiecesProgress, RoundFinished, StepTaken
 from tilefarm.execute.open import ExecutorChoice
+from tilefarm.plan.grid import BORDER
 from tilefarm.rundir.layout import RunDir
 from tilefarm.spec.load import load_job
 
@@ -61,6 +63,13 @@ def test_the_loss_falls_and_the_optimizer_leaves_nothing_behind(tmp_path: Path) 
     assert steps[-1].losses.total == finished.loss_last
     terms = steps[-1].weighted
     assert terms.content + terms.style + terms.tv == pytest.approx(terms.total)
+    (level,) = json.loads(run.summary.read_text())["levels"]
+    traffic, pixels = level["traffic"], (100 + 2 * BORDER) * (75 + 2 * BORDER)
+    assert traffic["evaluations"] == ITERATIONS + 1
+    last = steps[-1].traffic
+    assert (last.evaluations, last.gradients_back) == (1, traffic["gradients_back"] / (ITERATIONS + 1))
+    sent = sum(number for key, number in traffic.items() if key.endswith(("_out", "_back")))
+    assert traffic["bytes_per_pixel"] == round(sent / (ITERATIONS + 1) / pixels, 2)
     assert not run.optimizer(0).exists()
     assert (tmp_path / "out.tif").exists()
 
@@ -82,6 +91,8 @@ def test_a_killed_run_ends_in_the_same_picture(
     repeated = sum(isinstance(event, PiecesProgress) for event in rest)
     if kills[0] > 30:  # iterations were committed: only what came after them is left to do
         assert repeated < evaluations
+    (level,) = json.loads(run.summary.read_text())["levels"]
+    assert level["traffic"]["evaluations"] == ITERATIONS + 1
 
 
 def test_other_pieces_give_the_same_picture(tmp_path: Path, undisturbed: tuple[bytes, list[Event]]) -> None:

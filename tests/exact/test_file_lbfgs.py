@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,9 +11,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tilefarm.canvas.vectors import FileVectors
 from tilefarm.errors import TilefarmError
 from tilefarm.exact.lbfgs import FileLbfgs
 from tilefarm.exact.optimizer import Evaluate
+from tilefarm.plan.cut import Cut
+from tilefarm.sealed import opened_json, sealed_json
+from tilefarm.solve.traffic import Traffic
 
 Vector = NDArray[np.float64]
 LENGTH = 5000
@@ -43,7 +48,7 @@ def write_start(path: Path) -> None:
 
 def make(folder: Path, function: Evaluate = evaluate) -> FileLbfgs:
     """Without a useful limit on the loss, like torch: a step may go up."""
-    return FileLbfgs(folder, LENGTH, 6, function, largest_increase=1e6)
+    return FileLbfgs(folder, FileVectors(Cut.flat(LENGTH)), 6, function, largest_increase=1e6)
 
 
 def run(folder: Path, steps: int) -> FileLbfgs:
@@ -89,6 +94,23 @@ def test_a_resumed_optimizer_goes_on_with_its_history(tmp_path: Path) -> None:
     assert second.point.read_bytes() == whole.point.read_bytes()
 
 
+def test_a_state_of_a_version_that_counted_no_traffic_is_taken_up(tmp_path: Path) -> None:
+    before = run(tmp_path / "o", 3)
+    path = tmp_path / "o" / "state.json"
+    record = json.loads(opened_json(path.read_bytes())[0])
+    del record["traffic"]
+    path.write_text(sealed_json(json.dumps(record)))
+    after = make(tmp_path / "o")
+    assert after.resume()
+    assert after.state == before.state
+    after.count_traffic(Traffic(1, 2, 3, 4, 5))
+    after.step()
+    assert after.state.traffic == Traffic(1, 2, 3, 4, 5)
+    again = make(tmp_path / "o")
+    assert again.resume()
+    assert again.state == after.state
+
+
 class Crash(Exception):  # noqa: N818
     pass
 
@@ -106,7 +128,7 @@ def test_a_crash_at_any_write_repeats_one_iteration_and_changes_nothing(
         import tilefarm.canvas.vectors as vectors_module
         import tilefarm.exact.optimizer as optimizer_module
 
-        owner = vectors_module if name == "combine" else optimizer_module
+        owner = vectors_module.FileVectors if name == "combine" else optimizer_module
         original = getattr(owner, name)
 
         def call(*arguments: object) -> object:

@@ -13,15 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tilefarm.canvas.vectors import FileVectors
 from tilefarm.exact.adam import FileAdam
 from tilefarm.exact.cg import FileConjugateGradients
 from tilefarm.exact.optimizer import Evaluate, FileOptimizer, is_committed, steps_committed
+from tilefarm.plan.cut import Cut
 from tilefarm.solve.adam import Adam
 from tilefarm.solve.cg import ConjugateGradients
 from tilefarm.solve.contract import AdamSettings
 from tilefarm.solve.search import Search, run
 
 LENGTH = 3000
+VECTORS = FileVectors(Cut.flat(LENGTH))
 CURVATURES = np.geomspace(0.02, 5, LENGTH)
 ADAM = AdamSettings(0.02, (0.9, 0.99), 0.9)
 Vector = NDArray[np.float32]
@@ -49,8 +52,8 @@ def write_memory(gradient: Path, square: Path) -> None:
 
 Make = Callable[[Path, Evaluate], FileOptimizer[Any]]
 MAKE: dict[str, Make] = {
-    "adam": lambda folder, function: FileAdam(folder, LENGTH, ADAM, function, (write_memory, 7)),
-    "cg": lambda folder, function: FileConjugateGradients(folder, LENGTH, function),
+    "adam": lambda folder, function: FileAdam(folder, VECTORS, ADAM, function, (write_memory, 7)),
+    "cg": lambda folder, function: FileConjugateGradients(folder, VECTORS, function),
 }
 
 
@@ -124,7 +127,6 @@ class Crash(Exception):  # noqa: N818
 
 def crash_at(monkeypatch: pytest.MonkeyPatch, moment: int) -> None:
     """Every primitive that writes raises at the `moment`-th call, counted over all of them."""
-    from tilefarm.canvas import vectors
     from tilefarm.exact import optimizer as protocol
 
     calls = 0
@@ -140,8 +142,8 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, moment: int) -> None:
         return call
 
     for owner, name in (
-        (vectors, "combine"),
-        (vectors, "transform"),
+        (FileVectors, "combine"),
+        (FileVectors, "transform"),
         (protocol, "sync_file"),
         (protocol, "write_text"),
     ):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilefarm.canvas import vectors
+from tilefarm.canvas.vectors import FileVectors
 from tilefarm.exact.optimizer import MOST_ROLLBACKS, ROLLBACK_FACTOR, Evaluate, FileOptimizer, State
 from tilefarm.solve.contract import AdamSettings
 from tilefarm.solve.means import EPSILON, share
@@ -33,18 +33,20 @@ class AdamState(State):
 
 
 class FileAdam(FileOptimizer[AdamState]):
-    """Adam on vectors of `length` float32 values; what it finds is the mean of its iterates."""
+    """Adam on vectors in files; what it finds is the mean of its iterates."""
+
+    _vectors: FileVectors
 
     def __init__(
         self,
         folder: Path,
-        length: int,
+        vectors: FileVectors,
         settings: AdamSettings,
         evaluate: Evaluate,
         memory: tuple[WriteMeans, int] | None = None,
     ) -> None:
         """`memory` writes the means to begin with, and says of how many gradients they are."""
-        super().__init__(folder, length, evaluate)
+        super().__init__(folder, vectors, evaluate)
         self._settings = settings
         self._memory = memory
 
@@ -73,7 +75,7 @@ class FileAdam(FileOptimizer[AdamState]):
             return moved
 
         known = [self.file(kind, here) for kind in ("x", "m", "v")]
-        vectors.transform(self.file("x", there), known, move, self._length)
+        self._vectors.transform(self.file("x", there), known, move)
         loss = self._evaluate(self.file("x", there), self.file("g", 0))
         if not self._is_finite(loss, self.file("g", 0)):
             self._commit_rollback(state)
@@ -131,14 +133,14 @@ class FileAdam(FileOptimizer[AdamState]):
         """A mean with its newest value; the first one is the mean."""
         new, old = np.float32(weight), np.float32(1 - weight)
         if first:
-            vectors.transform(self.file(kind, there), [source], of, self._length)
+            self._vectors.transform(self.file(kind, there), [source], of)
             return
 
         def mixed(mean: Block, value: Block) -> Block:
             total: Block = old * mean + new * of(value)
             return total
 
-        vectors.transform(self.file(kind, there), [self.file(kind, here), source], mixed, self._length)
+        self._vectors.transform(self.file(kind, there), [self.file(kind, here), source], mixed)
 
     def _restored(self, record: Mapping[str, Any]) -> AdamState | None:
         try:

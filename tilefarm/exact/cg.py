@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tilefarm.canvas import vectors
 from tilefarm.exact.optimizer import MOST_ROLLBACKS, FileOptimizer, State
 from tilefarm.solve.conjugate import Step, advice, first_step, is_sufficient, retried, turn
 
@@ -29,7 +28,7 @@ class ConjugateState(State):
 
 
 class FileConjugateGradients(FileOptimizer[ConjugateState]):
-    """Conjugate gradients on vectors of `length` float32 values in a folder of its own."""
+    """Conjugate gradients on vectors in a folder of its own."""
 
     def step(self) -> bool:
         """One evaluation: a step, or a rollback. False when no step is left to take."""
@@ -51,7 +50,7 @@ class FileConjugateGradients(FileOptimizer[ConjugateState]):
         gradient = self.file("g", 0)
         self._combine(self.file("d", 0), [(-1.0, gradient)])
         self._combine(self.file("b", 0), [(1.0, gradient)])
-        square = float(vectors.dots([gradient], [gradient], self._length)[0, 0])
+        square = float(self._vectors.dots([gradient], [gradient])[0, 0])
         state = ConjugateState(
             iteration=0,
             current=0,
@@ -59,7 +58,7 @@ class FileConjugateGradients(FileOptimizer[ConjugateState]):
             rollbacks=0,
             rollbacks_in_row=0,
             checksums={},
-            step=first_step(vectors.norm1(gradient, self._length), square),
+            step=first_step(self._vectors.norm1(gradient), square),
             expected=0,
             direction=0,
             before=0,
@@ -69,7 +68,7 @@ class FileConjugateGradients(FileOptimizer[ConjugateState]):
     def _accept(self, state: ConjugateState, there: int, loss: float) -> None:
         """Turn to the next direction, and commit."""
         known = [self.file("g", there), self.file("b", state.expected), self.file("d", state.direction)]
-        found = turn(vectors.dots(known, known, self._length), state.step)
+        found = turn(self._vectors.dots(known, known), state.step)
         after = replace(
             state,
             iteration=state.iteration + 1,
@@ -91,7 +90,7 @@ class FileConjugateGradients(FileOptimizer[ConjugateState]):
         advised = 0.0
         if math.isfinite(loss):
             known = [gradient, self.file("b", state.expected)]
-            products = vectors.dots(known, [self.file("d", state.direction)], self._length)
+            products = self._vectors.dots(known, [self.file("d", state.direction)])
             advised = advice(float(products[0, 0]), float(products[1, 0]))
         step, merged = retried(
             state.step,
@@ -115,7 +114,7 @@ class FileConjugateGradients(FileOptimizer[ConjugateState]):
         return [(state.step.lead, self.file("d", state.before)), along] if state.step.lead else [along]
 
     def _combine(self, target: Path, terms: Sequence[tuple[float, Path]]) -> None:
-        vectors.combine(target, [(factor, path) for factor, path in terms if factor], self._length)
+        self._vectors.combine(target, [(factor, path) for factor, path in terms if factor])
 
     @staticmethod
     def _spare(state: ConjugateState) -> int:

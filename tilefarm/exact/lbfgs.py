@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tilefarm.canvas import vectors
+from tilefarm.canvas.vectors import Vectors
 from tilefarm.exact.optimizer import MOST_ROLLBACKS, ROLLBACK_FACTOR, Evaluate, FileOptimizer, State
 from tilefarm.solve.direction import direction_coefficients
 
@@ -38,25 +38,25 @@ class LbfgsState(State):
 
 
 class FileLbfgs(FileOptimizer[LbfgsState]):
-    """L-BFGS on vectors of `length` float32 values in a folder of its own."""
+    """L-BFGS on vectors in a folder of its own."""
 
     def __init__(
         self,
         folder: Path,
-        length: int,
+        vectors: Vectors,
         history: int,
         evaluate: Evaluate,
         largest_increase: float = LARGEST_INCREASE,
     ) -> None:
         """A step to a loss above `largest_increase` times the present one is taken back and shortened."""
-        super().__init__(folder, length, evaluate)
+        super().__init__(folder, vectors, evaluate)
         self._largest_increase = largest_increase
         self._history = history
 
     def _begin(self, loss: float) -> None:
         x, g = self._x(0), self._g(0)
-        length = min(1.0, 1.0 / max(vectors.norm1(g, self._length), 1e-300))
-        dots = vectors.dots([g], [g], self._length)
+        length = min(1.0, 1.0 / max(self._vectors.norm1(g), 1e-300))
+        dots = self._vectors.dots([g], [g])
         state = LbfgsState(
             iteration=0,
             current=0,
@@ -96,7 +96,7 @@ class FileLbfgs(FileOptimizer[LbfgsState]):
         here, there = state.current, 1 - state.current
         basis = self._basis(state)
         terms = [(length * float(c), path) for c, path in zip(coefficients, basis, strict=True) if c]
-        vectors.combine(self._x(there), [(1.0, self._x(here)), *terms], self._length)
+        self._vectors.combine(self._x(there), [(1.0, self._x(here)), *terms])
         loss = self._evaluate(self._x(there), self._g(there))
         limit = self._largest_increase * abs(state.losses[-1])
         if loss <= limit and self._is_finite(loss, self._g(there)):
@@ -110,9 +110,8 @@ class FileLbfgs(FileOptimizer[LbfgsState]):
         here = state.current
         slot = next(number for number in range(self._history + 1) if number not in state.slots)
         s, y = self._s(slot), self._y(slot)
-        vectors.combine(s, [(1.0, self._x(there)), (-1.0, self._x(here))], self._length)
-        vectors.combine(y, [(1.0, self._g(there)), (-1.0, self._g(here))], self._length)
-        keep = float(vectors.dots([s], [y], self._length)[0, 0]) > SMALLEST_CURVATURE
+        steps = (s, self._x(there), self._x(here)), (y, self._g(there), self._g(here))
+        keep = self._vectors.differences(*steps) > SMALLEST_CURVATURE
         slots = (*state.slots, slot)[-self._history :] if keep else state.slots
         dropped = len(state.slots) + 1 - len(slots) if keep else 0
         after = replace(
@@ -141,7 +140,7 @@ class FileLbfgs(FileOptimizer[LbfgsState]):
         source = [*range(dropped, old_pairs), *range(old_pairs + dropped, 2 * old_pairs)]
         target = [*range(kept), *range(pairs, pairs + kept)]
         matrix[np.ix_(target, target)] = old[np.ix_(source, source)]
-        rows = vectors.dots(basis, [basis[index] for index in fresh], self._length)
+        rows = self._vectors.dots(basis, [basis[index] for index in fresh])
         for column, index in enumerate(fresh):
             matrix[:, index] = matrix[index, :] = rows[:, column]
         return tuple(tuple(float(value) for value in row) for row in matrix)

@@ -11,17 +11,19 @@ from tilefarm.adam_moments import hands_on, keep_moments
 from tilefarm.events import PiecesProgress, RoundFinished, StepTaken
 from tilefarm.exact.adam import FileAdam
 from tilefarm.exact.evaluate import WholeEvaluator, WholePicture
+from tilefarm.exact.evaluate_cores import CoreEvaluator
 from tilefarm.exact.method import make_optimizer
-from tilefarm.exact.optimizer import FileOptimizer
+from tilefarm.exact.optimizer import FileOptimizer, room_for
 from tilefarm.files import checksum, replacing
 from tilefarm.geometry import Box
 from tilefarm.image.window import copy_window
+from tilefarm.placing import at_workers, bytes_at_each
 from tilefarm.plan.build import LevelPlan
 from tilefarm.plan.frames import last_step
 from tilefarm.plan.grid import BORDER
 from tilefarm.rounds import RunTools, level_regions
 from tilefarm.rundir.journal import RoundDone
-from tilefarm.settings import choose_keep
+from tilefarm.settings import choose_keeps
 from tilefarm.snapshots import LevelSnapshots
 from tilefarm.solve.contract import LevelTargets
 
@@ -42,15 +44,21 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
     def on_piece(done: int, total: int) -> None:
         tools.listen(PiecesProgress(level.index, "evaluating", done, total))
 
-    keep = choose_keep(tools.prepared, level, tools.executor.workers, tools.settings.precision)
-    evaluate = WholeEvaluator(tools.executor, tools.settings, targets, picture, keep, on_piece)
-    length = window.pixels * 3
-    optimizer = make_optimizer(tools, level, length, evaluate)
-    evaluate.on_gone_wrong = optimizer.count_gone_wrong
+    prepared, precision, workers = tools.prepared, tools.settings.precision, tools.executor.present
+    away = at_workers(prepared, level, workers, precision, room_for(run.optimizer(level.index)))
+    vectors = bytes_at_each(prepared, level, len(workers)) if away else 0
+    keep = choose_keeps(prepared, level, lambda: tools.executor.present, precision, vectors)
+    transport = prepared.job.compute.transport
+    evaluate = CoreEvaluator(tools.executor, tools.settings, targets, picture, keep, on_piece, transport)
+    optimizer = make_optimizer(tools, level, picture, evaluate, away)
+    evaluate.on_gone_wrong, evaluate.on_traffic = optimizer.count_gone_wrong, optimizer.count_traffic
     if not optimizer.resume():
         optimizer.start(lambda path: copy_window(canvas, level.size, level.grid.box(0), path))
     snapshots = LevelSnapshots(tools.prepared, run, level)
-    _steps(tools, level, optimizer, evaluate, snapshots)
+    while True:
+        _steps(tools, level, optimizer, evaluate, snapshots)
+        if optimizer.keep():
+            break
     snapshots.of_point(last_step(level), optimizer.result)
     with replacing(canvas) as temporary:
         inside = Box(BORDER, BORDER, BORDER + level.size.width, BORDER + level.size.height)
@@ -74,6 +82,7 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
         rollbacks=state.rollbacks,
         gone_wrong=state.gone_wrong,
         moments_crc=moments_crc,
+        traffic=state.traffic,
     )
     tools.journal.append(line)
     tools.state.apply(line)
@@ -93,10 +102,14 @@ def _steps(
     """Take the steps that are left, telling of each one."""
     snapshots.of_point(_taken(optimizer), optimizer.result)
     while _taken(optimizer) < level.iterations:
+        if tools.pauses.asked():
+            optimizer.keep()
         tools.pauses.rest()
         begin, before = time.monotonic(), optimizer.state.iteration
         if not optimizer.step():
             return
+        if snapshots.wants(_taken(optimizer)) and not optimizer.keep():
+            continue
         state = optimizer.state
         snapshots.of_point(_taken(optimizer), optimizer.result)
         tools.listen(
@@ -108,6 +121,7 @@ def _steps(
                 losses=evaluate.losses,
                 weighted=evaluate.losses.weighted(tools.settings),
                 seconds=time.monotonic() - begin,
+                traffic=evaluate.traffic,
             )
         )
 

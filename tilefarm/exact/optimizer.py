@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tilefarm import faults
-from tilefarm.canvas import vectors
+from tilefarm.canvas.vectors import Vectors
 from tilefarm.errors import TilefarmError
-from tilefarm.files import checksum, sync_file, write_text
+from tilefarm.files import checksum, sync_file, sync_folder, write_text
 from tilefarm.sealed import DamagedError, opened_json, sealed_json, with_its_bit_back
+from tilefarm.solve.traffic import Traffic
 
+STATE, NEXT_STATE = "state.json", "next.json"
+BESIDE = ".new"
 ROLLBACK_FACTOR = 0.1
 MOST_ROLLBACKS = 10
 
@@ -44,20 +49,23 @@ class State:
     """CRC-32 of every file that the state speaks of, by name."""
     gone_wrong: int = field(default=0, kw_only=True)
     """Results with numbers that were not finite, which were thrown away."""
+    traffic: Traffic = field(default_factory=Traffic, kw_only=True)
+    """Of the committed evaluations."""
 
 
 StateT = TypeVar("StateT", bound=State)
 
 
 class FileOptimizer(ABC, Generic[StateT]):
-    """An optimizer of vectors of `length` float32 values in a folder of its own."""
+    """An optimizer whose state is in a folder of its own, and whose vectors are too, or as good as."""
 
-    def __init__(self, folder: Path, length: int, evaluate: Evaluate) -> None:
+    def __init__(self, folder: Path, vectors: Vectors, evaluate: Evaluate) -> None:
         self._folder = folder
-        self._length = length
+        self._vectors = vectors
         self._evaluate = evaluate
         self._state: StateT | None = None
         self._gone_wrong = 0
+        self._traffic = Traffic()
 
     @property
     def state(self) -> StateT:
@@ -78,8 +86,9 @@ class FileOptimizer(ABC, Generic[StateT]):
 
     def resume(self) -> bool:
         """Take up the committed state; False where there is none, or where a file is not as committed."""
+        finish_commit(self._folder)
         record = _read_record(self._folder)
-        state = None if record is None else self._restored(record)
+        state = None if record is None else self._restored(_with_traffic(record))
         if state is None or not _files_are_as_committed(self._folder, state.checksums):
             return False
         self._state = state
@@ -99,6 +108,13 @@ class FileOptimizer(ABC, Generic[StateT]):
                 "the pictures, lower the objective's weights, or set compute.precision to float32"
             )
         self._begin(loss)
+
+    def keep(self) -> bool:
+        """See to it that the state is committed, point and all; mostly it is.
+
+        False where that failed, and the state is an earlier one now, with steps to be taken again.
+        """
+        return True
 
     @abstractmethod
     def step(self) -> bool:
@@ -120,12 +136,16 @@ class FileOptimizer(ABC, Generic[StateT]):
         """Put so many results that were thrown away on record, with the next commit."""
         self._gone_wrong += count
 
+    def count_traffic(self, traffic: Traffic) -> None:
+        """Put an evaluation's traffic on record, with the next commit."""
+        self._traffic += traffic
+
     def file(self, kind: str, number: int) -> Path:
         """The file of a vector."""
         return self._folder / f"{kind}{number}.f32"
 
     def _is_finite(self, loss: float, gradient: Path) -> bool:
-        return math.isfinite(loss) and vectors.is_finite(gradient, self._length)
+        return math.isfinite(loss) and self._vectors.is_finite(gradient)
 
     def _commit(self, state: StateT, changed: Sequence[Path]) -> None:
         known = self._state.checksums if self._state else {}
@@ -135,15 +155,76 @@ class FileOptimizer(ABC, Generic[StateT]):
             sync_file(path)
         faults.reached("exact: vectors synced")
         sums = {path.name: fresh.get(path.name, known.get(path.name, 0)) for path in self._files(state)}
-        state = replace(state, checksums=sums, gone_wrong=state.gone_wrong + self._gone_wrong)
-        self._gone_wrong = 0
-        write_text(self._folder / "state.json", sealed_json(json.dumps(asdict(state))))
+        state = self._counted(replace(state, checksums=sums))
+        write_text(self._folder / STATE, sealed_json(json.dumps(asdict(state))))
         faults.reached("exact: state replaced")
         self._state = state
+
+    def _commit_beside(self, state: StateT, changed: Sequence[Path]) -> None:
+        """Commit a state whose changed vectors were written beside the files of the one before.
+
+        They take their places when all are on the disk; `finish_commit` goes on with that after a crash.
+        """
+        known = self._state.checksums if self._state else {}
+        fresh = {path.name: checksum(self._beside(path)) for path in changed}
+        for path in changed:
+            sync_file(self._beside(path))
+        faults.reached("exact: cores brought")
+        sums = {path.name: fresh.get(path.name, known.get(path.name, 0)) for path in self._files(state)}
+        state = replace(state, checksums=sums)
+        write_text(self._folder / NEXT_STATE, sealed_json(json.dumps(asdict(state))))
+        faults.reached("exact: next state written")
+        _take_places(self._folder, sums)
+        faults.reached("exact: state replaced")
+        self._state = state
+
+    def _counted(self, state: StateT) -> StateT:
+        """With what was counted since the last state."""
+        gone_wrong, traffic = self._gone_wrong, self._traffic
+        self._gone_wrong, self._traffic = 0, Traffic()
+        return replace(state, gone_wrong=state.gone_wrong + gone_wrong, traffic=state.traffic + traffic)
+
+    @staticmethod
+    def _beside(path: Path) -> Path:
+        return path.with_name(path.name + BESIDE)
 
     def _commit_rollback(self, state: StateT, changed: Sequence[Path] = ()) -> None:
         rollbacks, in_row = state.rollbacks + 1, state.rollbacks_in_row + 1
         self._commit(replace(state, rollbacks=rollbacks, rollbacks_in_row=in_row), changed)
+
+
+def finish_commit(folder: Path) -> None:
+    """Have vectors that were written beside the committed ones take their places, where all are there.
+
+    Else nothing was committed, and they are of no use.
+    """
+    following = folder / NEXT_STATE
+    record = _read_record(folder, NEXT_STATE)
+    if record is not None and all(_is_there(folder / name, crc) for name, crc in record["checksums"].items()):
+        _take_places(folder, record["checksums"])
+    for useless in (following, *folder.glob(f"*{BESIDE}")):
+        useless.unlink(missing_ok=True)
+
+
+def _take_places(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        with suppress(FileNotFoundError):  # one that has not changed, or has done so before a crash
+            (folder / (name + BESIDE)).replace(folder / name)
+    faults.reached("exact: vectors replaced")
+    sync_folder(folder)
+    (folder / NEXT_STATE).replace(folder / STATE)
+    sync_folder(folder)
+
+
+def _is_there(path: Path, crc: int) -> bool:
+    beside = path.with_name(path.name + BESIDE)
+    return any(each.exists() and checksum(each) == crc for each in (beside, path))
+
+
+def room_for(folder: Path) -> int:
+    """Bytes that an optimizer's folder may take, those included that it has."""
+    taken = sum(path.stat().st_size for path in folder.glob("*"))
+    return taken + shutil.disk_usage(folder.parent).free
 
 
 def steps_committed(folder: Path) -> int | None:
@@ -154,17 +235,23 @@ def steps_committed(folder: Path) -> int | None:
 
 def is_committed(folder: Path) -> bool:
     """Whether an optimizer can go on from what is in the folder."""
+    finish_commit(folder)
     record = _read_record(folder)
     return record is not None and _files_are_as_committed(folder, record["checksums"])
 
 
-def _read_record(folder: Path) -> dict[str, Any] | None:
+def _read_record(folder: Path, name: str = STATE) -> dict[str, Any] | None:
     try:
-        record = json.loads(_opened((folder / "state.json").read_bytes()))
+        record = json.loads(_opened((folder / name).read_bytes()))
     except (OSError, ValueError):  # damage is one
         return None
     known = isinstance(record, dict) and {"iteration", "rollbacks", "checksums"} <= record.keys()
     return record if known else None
+
+
+def _with_traffic(record: dict[str, Any]) -> dict[str, Any]:
+    """Records of versions that did not count it have none."""
+    return record | {"traffic": Traffic(**record.get("traffic", {}))}
 
 
 def _opened(data: bytes) -> bytes:

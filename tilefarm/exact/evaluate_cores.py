@@ -1,0 +1,98 @@
+"""The evaluation of `evaluate` for a point whose cores lie with the workers: crops are put together there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from tilefarm.canvas.total_variation import mean_variation
+from tilefarm.exact.cores import CoreVectors, halo_bytes, received, unlost
+from tilefarm.exact.evaluate import AgainError, DivergedError, Held, WholeEvaluator
+from tilefarm.solve.core_tasks import CoreDone, CropSums, CropTask, Variation
+from tilefarm.solve.tasks import Derivatives
+from tilefarm.solve.traffic import Traffic
+from tilefarm.solve.whole import WholeSums
+
+
+class CoreEvaluator(WholeEvaluator):
+    """Loss and gradient of a vector of `CoreVectors`: the same numbers as of a file.
+
+    With `vectors` None it is what it is derived from.
+    """
+
+    vectors: CoreVectors | None = None
+    _horizontal = _vertical = 0.0
+
+    def forget(self) -> None:
+        """Pieces may be elsewhere now, with workers that have nothing: everything is sent again."""
+        self._held = Held()
+
+    def _sum(self, point: Path, again: bool) -> None:
+        """Pass 1."""
+        if self.vectors is None:
+            super()._sum(point, again)
+            return
+        self.sums, held = WholeSums(), Held()
+        self._evaluation += 1
+        self._horizontal = self._vertical = 0.0
+        tasks = self._crop_tasks(self.vectors, point, self._held.contents, "sums_out", first=True)
+        answers: Iterator[CropSums] = unlost(self._executor.with_cores(self._settings, tasks, self._keep))
+        for found in answers:
+            self._take(found.sums, held, again)
+            self._horizontal += found.horizontal
+            self._vertical += found.vertical
+        self._held = held
+        self.traffic += Traffic(between=halo_bytes(self.vectors.halos))
+
+    def _total_variation(self, point: Path) -> float:
+        if self.vectors is None:
+            return super()._total_variation(point)
+        return mean_variation(self._horizontal, self._vertical, self._picture.size)
+
+    def _add_gradients(self, point: Path, gradient: Path, slopes: Derivatives, again: bool) -> None:
+        """Pass 2: every piece's gradient, added up where its pixels are at home."""
+        if self.vectors is None:
+            super()._add_gradients(point, gradient, slopes, again)
+            return
+        count, vectors = len(self._picture.pieces), self.vectors
+        self._count_slopes(slopes)
+        contents = self._held.graphs | self._held.contents
+        tasks = self._crop_tasks(vectors, point, contents, "gradients_out", first=False)
+        given: list[CoreDone] = []
+        answers: Iterator[CoreDone] = unlost(
+            self._executor.with_cores(self._settings, tasks, self._keep, slopes)
+        )
+        for done in answers:
+            if not done.is_finite:
+                self.on_gone_wrong(1)
+                raise DivergedError if again else AgainError
+            given.append(done)
+            self._on_piece(count + done.index + 1, 2 * count)
+        parts = received(given, vectors.shares)
+        weight = self._variation_weight
+        size, exponent = self._picture.size, self._settings.tv_exponent
+        variation = Variation(size, weight, exponent) if weight else None
+        for _ in vectors.collect(gradient, parts, variation):
+            pass
+        self.traffic += Traffic(between=halo_bytes(vectors.shares))
+
+    def _add_variation(self, point: Path, gradient: Path) -> None:
+        if self.vectors is None:
+            super()._add_variation(point, gradient)
+
+    def _crop_tasks(
+        self, vectors: CoreVectors, point: Path, contents: set[int], way: str, *, first: bool
+    ) -> Iterator[CropTask]:
+        everything = set(range(len(self._picture.pieces)))
+        for task in self._counted(self._tasks(point, everything, contents), way):
+            yield CropTask(
+                place=vectors.place(task.index),
+                piece=replace(task, coding="float32"),  # gradients go nowhere
+                point=point.stem,
+                crop=self._picture.pieces[task.index].crop,
+                reach=vectors.reaches[task.index],
+                parts=vectors.parts(point)[task.index] if first else (),
+                boxes=() if first else tuple(box for _, box in vectors.shares[task.index]),
+                has_graph=not first and task.index in self._held.graphs,
+            )
