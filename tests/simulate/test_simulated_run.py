@@ -1,0 +1,110 @@
+"""Whole runs in simulated time: multiplied where alike, spread by failures, and what limits them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.simulate.test_simulated_pass import QUICK, crew, equal, worker
+from tilefarm.simulate.crew import SimCrew
+from tilefarm.simulate.farm_file import Driver
+from tilefarm.simulate.run import simulate
+from tilefarm.simulate.verdict import changes, verdict
+from tilefarm.simulate.work import Chores, LevelWork, Pass, Stage
+
+START = QUICK.model_copy(update={"start_seconds": 0.0})
+
+
+def painted(repeats: int, chores: Chores | None = None, tiles: int = 4) -> list[LevelWork]:
+    stage = Stage("painting", (Pass("solve", equal(tiles)),), chores or Chores(), repeats)
+    return [LevelWork(0, 100, (stage,))]
+
+
+def test_rounds_are_multiplied() -> None:
+    found = simulate(painted(7), crew(worker(), worker()), START)
+    assert found.seconds == pytest.approx(7 * 20.0)
+    assert found.totals.working == pytest.approx(7 * 40.0)
+    assert [stage.repeats for stage in found.stages] == [7]
+
+
+def test_a_worker_that_joins_shortens_the_rounds_after() -> None:
+    """Rounds of 40 s; the second worker is there at 90, in the third, when two tiles of it are done."""
+    found = simulate(painted(5), crew(worker(), worker(joins=90.0)), START)
+    assert [stage.totals.seconds for stage in found.stages] == pytest.approx([80.0, 30.0, 40.0])
+    assert found.seconds == pytest.approx(80 + 30 + 20 + 20)
+
+
+def test_what_the_driver_does_alone() -> None:
+    """12 MB of vectors at 2 MB/s while they fit, and at 1 MB/s from the disk; 6 MB are waited for."""
+    driver = START.model_copy(
+        update={"vectors_mb_s": 2.0, "disk_mb_s": 1.0, "memory_gib": 1.0, "megapixels_s": 3.0}
+    )
+    fits = Chores(pixels=9e6, vectors=12e6, resident=2.0**30, synced=6e6)
+    found = simulate(painted(1, fits), crew(worker()), driver)
+    assert found.seconds == pytest.approx(40 + 3 + 6 + 6)
+    found = simulate(painted(1, replace(fits, resident=2.0**30 + 1)), crew(worker()), driver)
+    assert found.seconds == pytest.approx(40 + 3 + 12 + 6)
+
+
+def flaky(rate_per_hour: float) -> SimCrew:
+    return crew(*[replace(worker(restart=30.0), failures_per_second=rate_per_hour / 3600)] * 2)
+
+
+def test_failures_make_it_longer_and_draws_differ() -> None:
+    quiet = simulate(painted(50), flaky(0.0), START)
+    assert len(set(quiet.drawn(20))) == 1
+    found = simulate(painted(50), flaky(10.0), START)
+    assert found.seconds == pytest.approx(quiet.seconds)
+    drawn = found.drawn(20)
+    assert drawn == sorted(drawn)
+    assert drawn[10] > quiet.seconds
+    assert len(set(drawn)) > 5
+    assert found.drawn(20) == drawn
+    # 1000 s, 2 workers, 10 an hour each: 5.6 failures are expected, and each costs 30 s at most
+    assert drawn[10] < quiet.seconds + 3 * 5.6 * 30
+
+
+def test_more_failures_take_longer() -> None:
+    few, many = (simulate(painted(50), flaky(rate), START).drawn(20)[10] for rate in (2.0, 60.0))
+    assert many > few
+
+
+@pytest.mark.parametrize(
+    ("chores", "update", "limit", "saved"),
+    [
+        (Chores(), {}, "workers", 0.5),
+        (Chores(vectors=360e6), {"vectors_mb_s": 1.0}, "vectors", 0.45),
+        (Chores(synced=360e6), {"disk_mb_s": 1.0}, "disk", 0.45),
+        (Chores(pixels=360e6), {"megapixels_s": 1.0}, "pictures", 0.45),
+        (
+            Chores(vectors=360e6, resident=2.0**35),
+            {"vectors_mb_s": 100.0, "disk_mb_s": 1.0},
+            "memory",
+            0.891,
+        ),
+    ],
+)
+def test_what_limits(chores: Chores, update: dict[str, float], limit: str, saved: float) -> None:
+    driver: Driver = START.model_copy(update=update)
+    some = crew(worker())
+    levels = painted(1, chores)
+    found = changes(levels, some, driver, simulate(levels, some, driver))
+    assert found[0].what == limit
+    assert found[0].saved == pytest.approx(saved)
+    assert f"{saved:.0%} less time" in verdict(found)
+
+
+def test_a_slow_link_limits() -> None:
+    some = crew(worker(), links=(1e9,))
+    levels = [LevelWork(0, 1, (Stage("painting", (Pass("solve", equal(10, 0.01, sent=10**6)),)),))]
+    driver = START.model_copy(update={"link_mbit": 8.0})
+    found = changes(levels, some, driver, simulate(levels, some, driver))
+    assert found[0].what == "network"
+    assert found[0].saved == pytest.approx(0.5, abs=0.01)
+
+
+def test_nothing_stands_out() -> None:
+    levels = painted(1, tiles=1)
+    some, driver = crew(worker(speed=100.0)), START.model_copy(update={"start_seconds": 100.0})
+    assert verdict(changes(levels, some, driver, simulate(levels, some, driver))).startswith("nothing")
