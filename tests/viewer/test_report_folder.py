@@ -107,6 +107,37 @@ def test_a_killed_one_leaves_the_report_before_and_is_cleared_up(tmp_path: Path)
     assert names(tmp_path) == [".report.mine.part", ".report2.1.part", "report"]
 
 
+BETWEEN = """
+import os, signal, sys
+from pathlib import Path
+from tilefarm.viewer import report_folder
+rename = Path.rename
+def killed_after(path, target):
+    rename(path, target)
+    os.kill(os.getpid(), signal.SIGKILL)
+Path.rename = killed_after
+with report_folder.replacing_folder(Path(sys.argv[1])) as folder:
+    (folder / "index.html").write_text("two")
+"""
+
+
+def test_one_that_is_killed_between_the_renames_loses_no_report(tmp_path: Path) -> None:
+    target = tmp_path / "report"
+    make(target, "one")
+    done = subprocess.run([sys.executable, "-c", BETWEEN, str(target)], check=False)
+    assert done.returncode == -9
+    assert not target.exists(), "the kill came between the two renames"
+
+    def fail() -> None:
+        with replacing_folder(target):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert (target / "index.html").read_text() == "one"
+    assert names(tmp_path) == ["report"]
+
+
 def test_a_link_leads_to_the_folder_that_is_replaced(tmp_path: Path) -> None:
     make(tmp_path / "real", "one")
     (tmp_path / "link").symlink_to(tmp_path / "real")

@@ -179,6 +179,39 @@ def test_it_is_readable_everywhere(browser: Browser, address: str, width: int, s
         assert watched.complaints == []
 
 
+def test_tables_and_buttons_fit_a_phone(browser: Browser, address: str) -> None:
+    """No table has to be scrolled, no key is broken within a word, and the arrows are in one row."""
+    with open_page(browser, viewport={"width": 360, "height": 740}, color_scheme="dark") as watched:
+        page = watched.page
+        shown(page, address)
+        page.locator("summary", has_text="All settings").click()
+        tables = page.evaluate(
+            "() => [...document.querySelectorAll('.table')].filter((one) => one.checkVisibility())"
+            ".map((one) => one.scrollWidth - one.clientWidth)"
+        )
+        assert tables == [0, 0, 0]
+        broken = page.evaluate(
+            """() => {
+                const found = [];
+                const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+                while (walker.nextNode()) {
+                    const part = walker.currentNode;
+                    const range = document.createRange();
+                    range.selectNodeContents(part);
+                    const lines = range.getClientRects().length;
+                    if (part.parentElement.closest("tbody th") && lines > 1) found.push(part.textContent);
+                }
+                return found;
+            }"""
+        )
+        assert broken == []
+        rows = page.evaluate(
+            "() => [...document.querySelectorAll('.controls')]"
+            ".map((bar) => new Set([...bar.children].slice(0, 7).map((button) => button.offsetTop)).size)"
+        )
+        assert rows == [1, 1]
+
+
 def test_motion_is_reduced_where_that_is_wished(browser: Browser, address: str) -> None:
     with open_page(browser, viewport={"width": 1000, "height": 800}, reduced_motion="reduce") as watched:
         page = watched.page

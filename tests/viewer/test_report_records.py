@@ -68,6 +68,7 @@ def test_any_text_in_markup_is_text(value: str) -> None:
         "dl",
         "dt",
         "dd",
+        "wbr",
     }
 
 

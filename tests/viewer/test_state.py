@@ -24,8 +24,10 @@ from tilefarm.plan.grid import BORDER
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.summary import read_summary
 from tilefarm.spec.load import load_job
+from tilefarm.viewer.pausing import pausing
 from tilefarm.viewer.pictures import ContentPicture, LivePicture
-from tilefarm.viewer.state import PAUSING, StateReader
+from tilefarm.viewer.state import StateReader
+from tilefarm.viewer.turn import Turn
 from tilefarm.viewer.watched import Watched
 from tilefarm.viewer.zoom_levels import highest_level
 
@@ -193,12 +195,33 @@ def test_a_pause_is_asked_for_and_then_there(tmp_path: Path, immediate: None) ->
     looker.render("feathered")
     asked, there = watched
     for state in watched:
-        assert state["status"] == "paused"
         assert state["can"] == {"pause": False, "continue": True, "cancel": True}
-    assert (asked["message"], there["message"]) == (PAUSING, None)
+    assert (asked["status"], asked["message"]) == ("pausing", "pausing: the tiles in work are finished first")
+    assert (there["status"], there["message"]) == ("paused", None)
     done, said = Watched(looker.run).steer("pause")
     assert not done
     assert "is not running (done)" in said
+
+
+@pytest.mark.parametrize(
+    ("doing", "level", "turn", "said"),
+    [
+        (None, None, None, "what is under way is finished first"),
+        ("starting", None, None, "the workers are started first"),
+        ("painting", 1, None, "this level is one piece"),
+        ("painting", 2, None, "the tiles in work are finished first"),
+        ("evaluating", 2, None, "the evaluation under way is finished first"),
+        ("writing", 1, None, "the level is written first"),
+        ("writing", 2, None, "is not paused: the run is done in a moment"),
+        ("writing", 2, Turn(1, 2), "then the next run waits"),
+        ("writing", 2, Turn(2, 2), "is not paused: the run is done in a moment"),
+        ("knitting", 9, None, "what is under way is finished first"),
+    ],
+)
+def test_what_is_finished_before_a_pause(
+    doing: str | None, level: int | None, turn: Turn | None, said: str
+) -> None:
+    assert said in pausing({"doing": doing, "level": level}, [{"tiles": 1}, {"tiles": 9}], turn)
 
 
 # ---- pictures -----------------------------------------------------------------------------------------

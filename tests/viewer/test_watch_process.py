@@ -16,6 +16,7 @@ import pytest
 from tests.test_stopping import IN_TIME, SECONDS, Bench, Process, bench, undisturbed, wait_for
 from tilefarm.rundir.layout import RunDir
 from tilefarm.viewer.process import Companion, announcement
+from tilefarm.viewer.turn import Turn
 
 __all__ = ["bench", "undisturbed"]
 ADDRESS = re.compile(r"watch it at (http://127\.0\.0\.1:(\d+)/([\w-]{32})/)\n")
@@ -95,7 +96,8 @@ def test_the_page_of_a_submission_ends_with_it(bench: Bench, undisturbed: bytes)
         lines = stream.iter_lines()
         next(lines)
         bench.release()
-        last = [line for line in lines if line.startswith("data: ")][-1]
+        *_, last, end = [line for line in lines if line.startswith(("data: ", "event: end"))][:-1]
+    assert end == "event: end"
     assert json.loads(last.removeprefix("data: "))["status"] == "done", "a viewer is told the end"
     bench.ended(process)
     assert not companion.is_running()
@@ -131,19 +133,20 @@ def test_ctrl_c_in_a_terminal_reaches_the_driver_alone(bench: Bench) -> None:
 
 
 def test_a_companion_shows_one_run_after_the_other(tmp_path: Path) -> None:
-    runs = [RunDir(tmp_path / name) for name in ("one-01234567", "two-01234567")]
+    runs = [RunDir(tmp_path / name) for name in ("one-01234567", "two\nlines-01234567")]
     for run in runs:
         run.root.mkdir()
     with Companion() as companion:
         address = companion.show(runs[0])
         assert address is not None
         assert httpx.get(f"{address}state.json", timeout=20).json()["name"] == runs[0].name
-        assert companion.show(runs[1]) is None
+        assert companion.show(runs[1], Turn(2, 2)) is None
 
         def shown() -> bool:
             return bool(httpx.get(f"{address}state.json", timeout=20).json()["name"] == runs[1].name)
 
         wait_for(shown, "the second run")
+        assert httpx.get(f"{address}state.json", timeout=20).json()["turn"] == {"number": 2, "total": 2}
     assert not answers(address)
     assert announcement(address)[0].endswith(address)
 

@@ -122,7 +122,8 @@ def test_a_run_is_watched_paused_cancelled_and_resumed(browser: Browser, farm: F
         page.click("#content")
 
         page.keyboard.press("p")
-        expect(page.locator("#outcome")).to_contain_text("Pausing")
+        expect(page.locator("#outcome")).to_have_text("Pausing: the tiles in work are finished first.")
+        status(page, "pausing")
         farm.release()
         expect(page.locator("#outcome")).to_contain_text("Paused.")
         status(page, "paused")
@@ -156,7 +157,7 @@ def test_a_run_is_watched_paused_cancelled_and_resumed(browser: Browser, farm: F
         expect(page.locator("#pause")).to_have_attribute("aria-disabled", "true")
 
         server.terminate()
-        expect(page.get_by_role("alert").filter(has_text="No connection")).to_be_visible()
+        expect(page.get_by_role("alert").filter(has_text="The page's server has ended")).to_be_visible()
         assert watched.hosts() == {address.split("/")[2]}
         # A picture may be followed by the next one while it is fetched; the last one is there all the same.
         harmless = re.compile("404|failed to load|ERR_CONNECTION")

@@ -185,6 +185,54 @@ def test_a_lost_connection_is_told_and_found_again(watched: Watched, watch: Scri
     expect(page.locator("#pause")).to_have_attribute("aria-disabled", "false")
 
 
+def test_a_server_that_ends_says_so_and_is_not_asked_again(watched: Watched, watch: ScriptedWatch) -> None:
+    page = watched.page
+    watch.says_end = True
+    watch.publish(status="done")
+    expect(page.locator("#status")).to_have_text("done")
+    watch.stop()
+    try:
+        banner = page.locator("#connection")
+        expect(banner).to_have_text(
+            re.compile(r"The page's server has ended: this is how the run ended at \d\d:\d\d:\d\d\.")
+        )
+        expect(page.locator("#outcome")).to_contain_text("Done")
+        expect(page.locator("#cancel")).to_have_attribute("aria-disabled", "true")
+        asked = len(watched.requests)
+        page.clock.install()
+        page.clock.run_for(120_000)
+        assert watched.requests[asked:] == []
+        expect(banner).to_contain_text("has ended")
+    finally:
+        watch.start()
+
+
+def test_a_server_that_ends_before_its_run_tells_how_to_look_again(
+    watched: Watched, watch: ScriptedWatch
+) -> None:
+    watch.says_end = True
+    watch.stop()
+    try:
+        expect(watched.page.locator("#connection")).to_contain_text("Look again with: tilefarm watch")
+    finally:
+        watch.start()
+
+
+def test_while_a_pause_is_asked_for_the_work_is_told(watched: Watched, watch: ScriptedWatch) -> None:
+    page = watched.page
+    message = "pausing: the level is measured first"
+    can = {"pause": False, "continue": True, "cancel": True}
+    watch.publish(status="pausing", message=message, doing="measuring", can=can)
+    expect(page.locator("#status")).to_have_text("pausing")
+    expect(page.locator("#outcome")).to_have_text("Pausing: the level is measured first.")
+    expect(page.locator("#facts")).to_contain_text("measuring")
+    expect(page.locator("#summary")).to_contain_text("measuring")
+    expect(page.locator("#pause")).to_have_text("Continue")
+    watch.publish(status="paused", message=None)
+    expect(page.locator("#outcome")).to_contain_text("Paused.")
+    expect(page.locator("#facts")).not_to_contain_text("measuring")
+
+
 def test_a_line_that_hangs_is_noticed(watched: Watched, watch: ScriptedWatch) -> None:
     """Nothing comes and nothing fails, as through a tunnel whose other end is gone."""
     page = watched.page

@@ -19,6 +19,9 @@ HEADERS = {
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
+    "x-frame-options": "DENY",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
@@ -37,7 +40,8 @@ class Guard:
         if scope["type"] != "http":
             return
         send = _with_headers(send)
-        if not is_local(_header(scope, b"host")):
+        host = _header(scope, b"host")
+        if host is None or not is_local(host) or not is_same_origin(_header(scope, b"origin", b""), host):
             await _empty(send, 403)
             return
         path = scope["path"].encode("utf-8", "surrogateescape")
@@ -56,10 +60,19 @@ class Guard:
         await self._app({**scope, "path": inner, "raw_path": inner.encode("utf-8", "replace")}, receive, send)
 
 
-def is_local(host: bytes | None) -> bool:
-    """Whether a Host header names this machine as seen from itself, with any port."""
-    if host is None:
+def is_same_origin(origin: bytes | None, host: bytes) -> bool:
+    """Whether an Origin header is that of this server's own page, under the name of the Host header.
+
+    Empty: there is none, as in a browser's plain requests; None: there are several. Through a proxy the page
+    may have come by https.
+    """
+    if origin is None:
         return False
+    return not origin or origin.lower() in (b"http://" + host.lower(), b"https://" + host.lower())
+
+
+def is_local(host: bytes) -> bool:
+    """Whether a Host header names this machine as seen from itself, with any port."""
     text = host.decode("latin-1").lower()
     name, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal():
@@ -67,10 +80,10 @@ def is_local(host: bytes | None) -> bool:
     return name in HOSTS
 
 
-def _header(scope: Scope, name: bytes) -> bytes | None:
-    """A header that is there once."""
+def _header(scope: Scope, name: bytes, absent: bytes | None = None) -> bytes | None:
+    """A header that is there once; `absent` where it is not there, None where it is there more often."""
     found = [value for key, value in scope["headers"] if key.lower() == name]
-    return found[0] if len(found) == 1 else None
+    return found[0] if len(found) == 1 else None if found else absent
 
 
 def _with_headers(send: Send) -> Send:

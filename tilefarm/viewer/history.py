@@ -93,4 +93,6 @@ _CHANGES = {
     "set aside": "is set aside",
     "fewer": "needed more memory than there was: fewer work at a time from now on",
     "gone": "will not come back",
+    "joined": "has joined",
+    "refused": "could not join",
 }

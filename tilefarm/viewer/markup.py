@@ -33,7 +33,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, numb
     body = "".join(
         "<tr>"
         + "".join(
-            f'<th scope="row">{text(cell)}</th>'
+            f'<th scope="row">{_breakable(cell)}</th>'
             if column == 0
             else f"<td{_figure(column >= first)}>{text(cell)}</td>"
             for column, cell in enumerate(row)
@@ -45,6 +45,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, numb
         f'<div class="table" role="region" aria-label="{escape(caption)}" tabindex="0"><table>'
         f"<caption>{escape(caption)}</caption><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _breakable(name: str) -> str:
+    """A name as HTML that a narrow column breaks between its parts, `output.` and `path`, and not within."""
+    return text(name).replace(".", ".<wbr>").replace("_", "_<wbr>")
 
 
 def terms(rows: Iterable[tuple[str, str]]) -> str:

@@ -124,7 +124,7 @@ class ContentPicture:
         self._failed = False
         self._lock = Lock()
 
-    def size(self, plan: Mapping[str, Any]) -> dict[str, int] | None:
+    def size(self, plan: Mapping[str, Any]) -> dict[str, Any] | None:
         """What it is shown at; None where it is not known yet, or cannot be shown."""
         if self._failed or "output" not in plan:
             return None

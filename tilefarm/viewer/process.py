@@ -18,9 +18,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from tilefarm.rundir.layout import RunDir
+from tilefarm.viewer.turn import Turn, from_line, to_line
 
 TOKEN_BYTES = 24
 """Of randomness: 32 characters in the address."""
@@ -65,8 +65,8 @@ class Companion:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
-    def show(self, run: RunDir) -> str | None:
-        """Have the page show this run. The address the first time, when it is known; None later.
+    def show(self, run: RunDir, turn: Turn | None = None) -> str | None:
+        """Have the page show this run, which may be one of several. The address the first time; None later.
 
         None also where the server did not start: a render does not depend on it.
         """
@@ -84,7 +84,7 @@ class Companion:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(OSError):
-            self._process.stdin.write(f"{run.root}\n")
+            self._process.stdin.write(to_line(run, turn))
             self._process.stdin.flush()
         if not first or not select.select([self._process.stdout], [], [], START_SECONDS)[0]:
             return None
@@ -122,15 +122,16 @@ def serve_child() -> None:
 
     allow_many_connections()
     _give_way()
-    first = sys.stdin.readline().rstrip("\n")
+    first = sys.stdin.readline()
     if not first:
         return
-    watched = Watched(RunDir(Path(first)))
+    run, turn = from_line(first)
+    watched = Watched(run, turn=turn)
     server = PageServer(watched, secrets.token_urlsafe(TOKEN_BYTES))
 
     def obey() -> None:
         for line in sys.stdin:
-            watched.follow(RunDir(Path(line.rstrip("\n"))))
+            watched.follow(*from_line(line))
         timer = threading.Timer(_END_SECONDS - 0.5, os._exit, [0])  # whatever a viewer's request is at
         timer.daemon = True
         timer.start()

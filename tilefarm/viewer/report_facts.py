@@ -25,6 +25,8 @@ _CHANGES = {
     "set aside": "Workers set aside after too many failures",
     "fewer": "Times that fewer workers went on, for want of memory",
     "gone": "Workers that did not come back",
+    "joined": "Workers that joined while it ran",
+    "refused": "Workers that could not join",
 }
 _COUNTED = {
     "tile_retries": "Tiles done again after a failure",

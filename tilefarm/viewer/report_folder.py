@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tilefarm import __version__
-from tilefarm.errors import JobError, TilefarmError
-from tilefarm.files import is_alive, sync_folder, telling_when_full
+from tilefarm.errors import JobError, ResourceError, TilefarmError
+from tilefarm.files import disk_full, is_alive, sync_folder, telling_when_full
 
 MARK = "tilefarm-report.json"
 """The file that tells a folder of ours from somebody's own."""
@@ -22,7 +22,8 @@ STATIC = Path(__file__).parent / "static"
 def replacing_folder(target: Path) -> Iterator[Path]:
     """A new folder beside `target` that takes its place when the block ends well.
 
-    It is removed when the block raises; `target` is then as it was. Raises JobError, before the block, where
+    It is removed when the block raises; `target` is then as it was. What a killed process has left is cleared
+    away, and a report that it had moved aside is brought back first. Raises JobError, before the block, where
     `target` is something else than a report or an empty folder, or cannot be written; ResourceError where
     the disk is full; TilefarmError where the system refuses a file within the block.
     """
@@ -48,8 +49,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
             part.rename(target)
             sync_folder(target.parent)
     except BaseException:
-        if old.exists() and not target.exists():
-            old.rename(target)
+        _bring_back(old, target)
         raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -68,6 +68,8 @@ def _told(target: Path) -> Iterator[None]:
     try:
         with telling_when_full(target):
             yield
+    except ResourceError as error:  # of a file in the folder beside it, which is gone by now
+        raise disk_full(target) from error
     except OSError as error:
         raise TilefarmError(
             f"{target} was not written: {error.filename or 'a file'}: {error.strerror or error}"
@@ -90,12 +92,22 @@ def _beside(target: Path, kind: str) -> Path:
     return target.with_name(f".{target.name}.{os.getpid()}.{kind}")
 
 
+def _bring_back(old: Path, target: Path) -> None:
+    if old.exists() and not target.exists():
+        old.rename(target)
+
+
 def _remove_leftovers(target: Path) -> None:
-    """What processes that were killed have left beside `target`."""
+    """What processes that were killed have left beside `target`.
+
+    One that came between the two renames has left no `target`: the report from before takes its place again.
+    """
     for path in target.parent.iterdir():
         prefix, _, rest = path.name.partition(f".{target.name}.")
         process, _, kind = rest.partition(".")
         if prefix or kind not in ("part", "old") or not process.isdecimal():
             continue
         if not is_alive(int(process)):  # of this process it is not either: it has not begun yet
+            if kind == "old":
+                _bring_back(path, target)
             shutil.rmtree(path, ignore_errors=True)

@@ -31,6 +31,8 @@ TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8"}
 }
 LOOK_SECONDS = 1.0
 ALIVE_SECONDS = 15.0
+_GLANCES = 5
+"""At whether the server ends, between two looks: it waits a second for its streams to come to their end."""
 _PLACE = re.compile(r"(\d{1,2})/(\d{1,7})_(\d{1,7})\.jpg")
 _KEPT = {"cache-control": "private, max-age=3600"}
 
@@ -59,8 +61,8 @@ def make_app(watched: Watched, token: str, stopping: Callable[[], bool] = lambda
         return _tile(await run_in_threadpool(watched.tile, version, *place))
 
     async def content(request: Request) -> Response:
-        place = _place(request.path_params["place"])
-        return _tile(await run_in_threadpool(watched.content_tile, *place))
+        place, version = _place(request.path_params["place"]), request.path_params["version"]
+        return _tile(await run_in_threadpool(watched.content_tile, version, *place))
 
     async def steer(request: Request) -> Response:
         done, said = await run_in_threadpool(watched.steer, request.url.path.strip("/"))
@@ -72,7 +74,7 @@ def make_app(watched: Watched, token: str, stopping: Callable[[], bool] = lambda
         Route("/state.json", state),
         Route("/events", events),
         Route("/picture/{version}/{place:path}", picture),
-        Route("/content/{place:path}", content),
+        Route("/content/{version}/{place:path}", content),
         *(Route(f"/{what}", steer, methods=["POST"]) for what in ("pause", "continue", "cancel")),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _without_words})
@@ -122,7 +124,7 @@ def static_files(folder: Path) -> dict[str, Path]:
 
 
 async def _events(watched: Watched, stopping: Callable[[], bool]) -> AsyncIterator[str]:
-    """Server-sent events: the state now, and again whenever it has changed."""
+    """Server-sent events: the state now, again whenever it has changed, and at last the end."""
     known, quiet = -1, 0.0
     watched.viewers += 1
     try:
@@ -134,10 +136,17 @@ async def _events(watched: Watched, stopping: Callable[[], bool]) -> AsyncIterat
             elif quiet >= ALIVE_SECONDS:
                 quiet = 0.0
                 yield ": here\n\n"
-            await asyncio.sleep(LOOK_SECONDS)
             quiet += LOOK_SECONDS
+            await _rest(stopping)
+        yield "event: end\ndata: {}\n\n"
     finally:
         watched.viewers -= 1
+
+
+async def _rest(stopping: Callable[[], bool]) -> None:
+    for _ in range(_GLANCES):
+        if not stopping():
+            await asyncio.sleep(LOOK_SECONDS / _GLANCES)
 
 
 def _file(files: dict[str, Path], name: str) -> Response:

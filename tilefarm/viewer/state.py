@@ -19,16 +19,20 @@ from tilefarm.rundir.live import read_live
 from tilefarm.rundir.state import RunState
 from tilefarm.rundir.summary import read_summary
 from tilefarm.viewer.history import History
+from tilefarm.viewer.pausing import pausing
 from tilefarm.viewer.records import LiveSeen, read_plan, seen, strange_file, text_or_none
+from tilefarm.viewer.turn import Turn
 
-PAUSING = "pausing: what is under way is finished first"
+AT_WORK = ("running", "pausing", "paused")
+"""While a driver has the run."""
 
 
 class StateReader:
     """Builds the state of one run from its folder, reading only what is new."""
 
-    def __init__(self, run: RunDir) -> None:
+    def __init__(self, run: RunDir, turn: Turn | None = None) -> None:
         self.run = run
+        self.turn = turn
         self.history = History(run)
         self.status = "waiting"
         self.plan: dict[str, Any] = {}
@@ -47,20 +51,18 @@ class StateReader:
         if readable:
             self.history.read_on()
         self.plan = read_plan(run) if readable else {}
-        paused = run.pause.exists()
         live = seen(LiveSeen, read_live(run)) if locked and readable else {}
-        self.status = _status(record, locked, paused)
-        message = strange
-        if readable and self.status not in ("running", "paused"):
-            message = text_or_none(record.get("message"))
-        if self.status == "paused" and not live.get("paused"):
-            message = PAUSING
-        going_on = self.status in ("running", "paused")
+        self.status = _status(record, locked, run.pause.exists(), live.get("paused", False))
+        going_on = self.status in AT_WORK
         levels = self._levels(going_on)
+        message = strange if going_on or strange else text_or_none(record.get("message"))
+        if self.status == "pausing":
+            message = pausing(live, levels, self.turn)
         current = next((level["level"] - 1 for level in levels if level["state"] == "current"), None)
         return {
             "name": run.name,
             "root": str(run.root),
+            "turn": self.turn.record() if self.turn and self.turn.total > 1 else None,
             "status": self.status,
             "message": message,
             "method": text_or_none(record.get("method")),
@@ -88,7 +90,7 @@ class StateReader:
             "said": list(self.history.said),
             "can": {
                 "pause": self.status == "running",
-                "continue": self.status == "paused",
+                "continue": self.status in ("pausing", "paused"),
                 "cancel": going_on,
             },
         }
@@ -178,12 +180,13 @@ def row_runs(tiles: Sequence[int], columns: int) -> Iterator[tuple[int, int]]:
         yield first, last
 
 
-def _status(record: dict[str, Any], locked: bool, paused: bool) -> str:
-    if not record:
-        return "running" if locked else "waiting"
-    if locked:  # whatever an earlier driver wrote
-        return "paused" if paused else "running"
-    return effective_status(record, locked)
+def _status(record: dict[str, Any], locked: bool, asked: bool, resting: bool) -> str:
+    """`asked`: to rest; `resting`: the driver says that it does."""
+    if locked and not (record and asked):  # whatever an earlier driver wrote
+        return "running"
+    if locked:
+        return "paused" if resting else "pausing"
+    return effective_status(record, locked) if record else "waiting"
 
 
 def _summary(run: RunDir) -> dict[str, Any]:

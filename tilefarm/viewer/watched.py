@@ -13,7 +13,8 @@ from tilefarm.errors import TilefarmError
 from tilefarm.pause import pause, unpause
 from tilefarm.rundir.layout import RunDir
 from tilefarm.viewer.pictures import ContentPicture, LivePicture
-from tilefarm.viewer.state import StateReader
+from tilefarm.viewer.state import AT_WORK, StateReader
+from tilefarm.viewer.turn import Turn
 
 STATE_SECONDS = 1.0
 _STATE_REST = 200
@@ -32,6 +33,7 @@ class Watched:
         run: RunDir,
         clock: Callable[[], float] = time.monotonic,
         spent: Callable[[], float] = time.thread_time,
+        turn: Turn | None = None,
     ) -> None:
         self.viewers = 0
         """Open streams of events."""
@@ -43,12 +45,12 @@ class Watched:
         self._number = 0
         self._text = "{}"
         self._news: dict[str, Any] = {}
-        self._follow(run)
+        self._follow(run, turn)
 
-    def follow(self, run: RunDir) -> None:
-        """Show another run from now on."""
+    def follow(self, run: RunDir, turn: Turn | None = None) -> None:
+        """Show another run from now on; `turn`: which of several."""
         with self._lock:
-            self._follow(run)
+            self._follow(run, turn)
 
     def state(self) -> tuple[int, str]:
         """(number, JSON): the state, at most a second old; the number changes when there is news."""
@@ -64,9 +66,12 @@ class Watched:
         with self._lock:
             return self._picture.tile(version, level, column, row)
 
-    def content_tile(self, level: int, column: int, row: int) -> bytes | None:
+    def content_tile(self, version: str, level: int, column: int, row: int) -> bytes | None:
         """A tile of the content."""
-        content, plan = self._content, self._reader.plan
+        with self._lock:
+            content, plan, now = self._content, self._reader.plan, str(self._runs)
+        if version != now:
+            return None
         return content.tile(plan, level, column, row)  # decoding takes long, and has a lock of its own
 
     def steer(self, what: str) -> tuple[bool, str]:
@@ -86,9 +91,9 @@ class Watched:
         with self._lock:
             self._due = 0.0
 
-    def _follow(self, run: RunDir) -> None:
+    def _follow(self, run: RunDir, turn: Turn | None) -> None:
         self._runs += 1
-        self._reader = StateReader(run)
+        self._reader = StateReader(run, turn)
         self._picture = LivePicture(str(self._runs))
         self._content = ContentPicture(run)
         self._due = 0.0
@@ -100,11 +105,12 @@ class Watched:
         begin = self._spent()
         record = reader.read()
         cost = self._spent() - begin
-        at_work = reader.status in ("running", "paused")
+        at_work = reader.status in AT_WORK
         self._picture.look(reader.run, reader.plan, reader.history.state, at_work)
         begin = self._spent()
         record["picture"] = self._picture.record()
-        record["content"] = self._content.size(reader.plan)
+        content = self._content.size(reader.plan)
+        record["content"] = None if content is None else content | {"version": str(self._runs)}
         news = {key: value for key, value in record.items() if key not in _RESTLESS}
         text = json.dumps(record, separators=(",", ":"), allow_nan=False)
         if news != self._news:

@@ -16,6 +16,7 @@ import pyvips
 from PIL import Image
 
 from tilefarm.errors import TilefarmError
+from tilefarm.files import disk_full
 from tilefarm.geometry import Size
 from tilefarm.image.engine import quantised, raw_image, reason, saving
 from tilefarm.image.thumbnail import fitted
@@ -25,6 +26,7 @@ TILE = 510
 """Pixels of a tile without its overlap; with both it is 512."""
 OVERLAP = 1
 QUALITY = 90
+_END_OF_IMAGE = b"\xff\xd9"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,29 @@ def write_tiles(image: pyvips.Image, folder: Path, name: str) -> DeepZoom:
     except pyvips.Error as error:
         raise TilefarmError(f"{target} cannot be written ({reason(error)})") from error
     (folder / f"{name}_files" / "vips-properties.xml").unlink(missing_ok=True)  # holds the date
-    return DeepZoom(name, Size(image.width, image.height))
+    zoom = DeepZoom(name, Size(image.width, image.height))
+    if not _is_whole(zoom, folder):
+        raise disk_full(target)
+    return zoom
+
+
+def _is_whole(zoom: DeepZoom, folder: Path) -> bool:
+    """Whether every tile is there and ends as a JPEG file does: libvips says nothing where a disk is full."""
+    description, size = (folder / f"{zoom.name}.dzi").read_bytes(), zoom.size
+    if not description.rstrip().endswith(b"</Image>"):
+        return False
+    for level in range(highest_level(size), -1, -1):
+        tiles = [*(folder / f"{zoom.name}_files" / str(level)).glob("*.jpg")]
+        if len(tiles) != -(-size.width // TILE) * -(-size.height // TILE) or not all(map(_ends, tiles)):
+            return False
+        size = next_coarser(size)
+    return True
+
+
+def _ends(tile: Path) -> bool:
+    with tile.open("rb") as file:
+        file.seek(max(0, tile.stat().st_size - len(_END_OF_IMAGE)))
+        return file.read() == _END_OF_IMAGE
 
 
 def canvas_tiles(canvas: Path, size: Size, folder: Path, name: str) -> DeepZoom:

@@ -9,12 +9,15 @@ export class Connection {
   /**
    * @param {(state: object) => void} onState with every state
    * @param {(lost: boolean, heard: Date|null) => void} onChange when the connection is lost or found again
+   * @param {(heard: Date) => void} onEnd when the server says that it ends: its address will not be used again
    */
-  constructor(onState, onChange) {
+  constructor(onState, onChange, onEnd) {
     this.onState = onState;
     this.onChange = onChange;
+    this.onEnd = onEnd;
     this.heard = null;
     this.lost = false;
+    this.ended = false;
     this.open();
     setInterval(() => this.ask(), SILENCE / 3);
     // A computer that slept, or a phone from a pocket, shall not show an old picture as the present one.
@@ -24,6 +27,7 @@ export class Connection {
   open() {
     const source = (this.source = new EventSource("events"));
     source.addEventListener("state", (event) => this.take(JSON.parse(event.data)));
+    source.addEventListener("end", () => this.end());
     source.addEventListener("error", () => {
       this.tell(true);
       // EventSource tries again by itself, except after an answer that is no stream (a proxy's error page).
@@ -43,6 +47,12 @@ export class Connection {
     this.onState(state);
   }
 
+  end() {
+    this.ended = true;
+    this.source.close();
+    this.onEnd(this.heard);
+  }
+
   tell(lost) {
     if (lost === this.lost) return;
     this.lost = lost;
@@ -51,12 +61,13 @@ export class Connection {
 
   /** After a silence: a tunnel that hangs gives no error, so only a question shows that it does. */
   async ask() {
-    if (document.hidden || this.lost || !this.heard || Date.now() - this.heard < SILENCE) return;
+    if (document.hidden || this.ended || this.lost || !this.heard || Date.now() - this.heard < SILENCE) return;
     try {
       const answer = await fetch("state.json", { signal: AbortSignal.timeout(PATIENCE), cache: "no-store" });
       if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
       this.take(await answer.json());
     } catch {
+      if (this.ended) return;
       this.tell(true);
       this.reopen();
     }

@@ -61,13 +61,23 @@ function doing(state) {
   return state.doing && total > 1 ? `${state.doing} ${of(done, total)}` : state.doing;
 }
 
+/** Also while a pause is asked for and something is finished first. */
+export const atWork = (state) => state.status === "running" || state.status === "pausing";
+
+/** "run that follows" or "3 runs that follow"; empty where none does. */
+export function after({ turn }) {
+  const left = turn ? turn.total - turn.number : 0;
+  return left > 1 ? `${left} runs that follow` : left === 1 ? "run that follows" : "";
+}
+
 /** One sentence: where the run is. */
 export function summary(state) {
   const parts = [];
+  if (state.turn) parts.push(`run ${of(state.turn.number, state.turn.total)}`);
   const level = current(state);
   if (level) parts.push(`level ${of(level.level, state.levels.length)}, ${size(level.width, level.height)}`);
-  if (state.status === "running" && state.doing) parts.push(state.doing);
-  if (state.status === "running" && state.seconds_left !== null) parts.push(`about ${duration(state.seconds_left)} left`);
+  if (atWork(state) && state.doing) parts.push(state.doing);
+  if (atWork(state) && state.seconds_left !== null) parts.push(`about ${duration(state.seconds_left)} left`);
   return parts.join(" · ");
 }
 
@@ -76,7 +86,7 @@ export function progress(state) {
   if (state.share === null) share.removeAttribute("value");
   else share.value = state.share;
   write(byId("percent"), percent(state.share));
-  const left = ["running", "paused"].includes(state.status) ? state.seconds_left : null;
+  const left = atWork(state) || state.status === "paused" ? state.seconds_left : null;
   write(byId("left"), left === null ? "" : `about ${duration(left)} left`);
   const level = current(state);
   const { tiles } = state;
@@ -84,7 +94,7 @@ export function progress(state) {
     ["level", level && `${of(level.level, state.levels.length)} · ${size(level.width, level.height)}`],
     ["round", of(state.round, state.rounds)],
     ["iteration", of(state.iteration, state.iterations)],
-    ["doing", state.status === "running" ? doing(state) : null],
+    ["doing", atWork(state) ? doing(state) : null],
     ["tiles", tiles.total > 1 ? `${count(tiles.total)}, ${tiles.in_flight.length} in work` : null],
     ["so far", duration(state.seconds)],
   ]);
@@ -156,4 +166,6 @@ export function run(state) {
   ]);
   write(byId("resume"), state.resume);
   write(byId("sure-resume"), state.resume);
+  const follow = after(state);
+  write(byId("sure-others"), follow ? `The ${follow} will not be begun; the same tilefarm submit goes on with all.` : "");
 }

@@ -43,7 +43,7 @@ export class Picture {
     this.wanted = null; // what the run has now: {version, width, height}
     this.started = 0;
     this.broken = null; // the version of which a tile did not come
-    this.photograph = null;
+    this.photograph = null; // {version, item}; no item while it is on its way
     this.wipe = 0;
     this.fitted = true; // the whole picture is in view, and stays so when the window changes
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -112,8 +112,10 @@ export class Picture {
 
   arriving(coming, item) {
     coming.item = item;
-    if (!this.shown) {
-      this.viewer.viewport.goHome(true);
+    if (this.coming !== coming) {
+      this.viewer.world.removeItem(item); // of the run before
+    } else if (!this.shown) {
+      if (this.fitted) this.viewer.viewport.goHome(true);
       this.swap(coming);
     } else if (item.getFullyLoaded()) {
       this.swap(coming);
@@ -152,30 +154,49 @@ export class Picture {
     this.next();
   }
 
+  /** Takes away what is shown: it is another run's. */
+  clear() {
+    this.viewer.world.removeAll();
+    clearTimeout(this.timer);
+    this.shown = this.coming = this.wanted = this.broken = this.photograph = null;
+    delete this.element.dataset.version;
+  }
+
   /** The photograph over the left `share` (0..1) of the view; it is fetched when it is first looked at. */
-  compare(share, size) {
+  compare(share, content) {
+    if (share === this.wipe && this.photograph?.version === content.version) return;
     this.wipe = share;
-    if (this.photograph) {
-      this.photograph.setOpacity(share > 0 ? 1 : 0);
+    if (this.photograph?.item) {
+      this.photograph.item.setOpacity(share > 0 ? 1 : 0);
       this.clip();
     } else if (share > 0 && this.photograph === null) {
-      this.photograph = undefined; // on its way
-      this.viewer.addTiledImage({
-        tileSource: source(size, "content"),
-        opacity: 0,
-        success: ({ item }) => {
-          this.photograph = item;
-          this.compare(this.wipe, size);
-        },
-        error: () => (this.photograph = null),
-      });
+      this.fetch(content);
     }
     this.viewer.forceRedraw();
   }
 
+  fetch(content) {
+    const coming = (this.photograph = { version: content.version, item: null });
+    this.viewer.addTiledImage({
+      tileSource: source(content, `content/${encodeURIComponent(content.version)}`),
+      opacity: 0,
+      success: ({ item }) => {
+        if (this.photograph !== coming) {
+          this.viewer.world.removeItem(item); // of the run before
+          return;
+        }
+        coming.item = item;
+        item.setOpacity(this.wipe > 0 ? 1 : 0);
+        this.clip();
+        this.viewer.forceRedraw();
+      },
+      error: () => this.photograph === coming && (this.photograph = null),
+    });
+  }
+
   /** The photograph ends at a line of the view, wherever the picture is moved to. */
   clip() {
-    const item = this.photograph;
+    const item = this.photograph?.item;
     if (!item || !this.wipe) return;
     const { x: width, y: height } = item.getContentSize();
     const edge = this.viewer.viewport.pointFromPixel(new window.OpenSeadragon.Point(this.wipe * this.width, 0), true);

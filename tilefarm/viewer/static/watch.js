@@ -14,7 +14,7 @@ const byId = (id) => document.getElementById(id);
 const picture = new Picture(byId("viewer"), () => moved());
 const overlay = new Overlay(byId("overlay"), (across, down) => picture.place(across, down));
 const losses = new Losses(byId("chart"), byId("reading"), byId("losses-table"));
-const connection = new Connection(show, connected);
+const connection = new Connection(show, connected, ended);
 const controls = new Controls((command) => connection.send(command));
 
 let shown = null; // the state that the page shows
@@ -22,6 +22,7 @@ let came = 0; // when it came
 let spoken = ""; // what was last read out
 
 function show(state) {
+  if (shown && state.root !== shown.root) another();
   shown = state;
   came = Date.now();
   controls.connected = true;
@@ -40,6 +41,12 @@ function show(state) {
   speak(state);
 }
 
+/** The next run of a sweep: nothing of the one before stays on the page. The place that is looked at does. */
+function another() {
+  picture.clear();
+  losses.choose(null);
+}
+
 /** The stage takes the picture's shape before there is a picture, so that nothing jumps. */
 function look(state) {
   const { size: whole, picture: now } = state;
@@ -53,6 +60,7 @@ function look(state) {
   byId("empty").hidden = now !== null;
   if (now) picture.show(now);
   for (const id of ["content", "content-share"]) byId(id).disabled = state.content === null;
+  if (state.content) picture.compare(Number(byId("content-share").value) / 100, state.content);
   caption();
 }
 
@@ -75,15 +83,22 @@ function sentence(text) {
 
 const ENDS = {
   done: (state) => `Done: the picture is ${state.output}`,
-  paused: (state) => (state.message ? sentence(state.message) : "Paused. Nothing is lost: continue whenever you like."),
+  pausing: (state) => sentence(state.message),
+  paused: () => "Paused. Nothing is lost: continue whenever you like.",
   failed: (state) => sentence(state.message ?? "the run failed"),
-  interrupted: (state) => `${sentence(state.message ?? "the run was interrupted")} To go on: ${state.resume}`,
-  cancelled: (state) => `Cancelled. What is painted is kept. To go on: ${state.resume}`,
+  interrupted: (state) => `${sentence(state.message ?? "the run was interrupted")} To go on: ${state.resume}${others(state)}`,
+  cancelled: (state) => `Cancelled. What is painted is kept. To go on: ${state.resume}${others(state)}`,
 };
+
+/** The driver of this run was to render others after it, which `tilefarm resume` does not bring back. */
+function others(state) {
+  const follow = panels.after(state);
+  return follow ? `. Not begun: the ${follow}; the same tilefarm submit goes on with all.` : "";
+}
 
 /** Between two states time goes on: a level without news would else look like a page that hangs. */
 function tick() {
-  if (!shown || shown.status !== "running" || connection.lost || document.hidden) return;
+  if (!shown || !panels.atWork(shown) || connection.lost || document.hidden) return;
   const since = (Date.now() - came) / 1000;
   const { seconds, seconds_left: left } = shown;
   const now = {
@@ -107,7 +122,8 @@ function outcome(state) {
 
 function title(state) {
   const share = state.status === "running" && state.share !== null ? percent(state.share) : state.status;
-  document.title = `${share} · ${state.name} · tilefarm`;
+  const turn = state.turn ? `run ${state.turn.number} of ${state.turn.total} · ` : "";
+  document.title = `${share} · ${turn}${state.name} · tilefarm`;
 }
 
 /** Read out: a change of status or level, not every number. */
@@ -127,6 +143,18 @@ function connected(lost, heard) {
   document.body.classList.toggle("lost", lost);
   controls.connected = !lost;
   if (!lost) panels.write(byId("live"), "Connected again.");
+}
+
+/** The page stays as it is; the server's address dies with it, so that asking again would be in vain. */
+function ended(heard) {
+  const banner = byId("connection");
+  const at = clock(heard / 1000);
+  const going = shown && (panels.atWork(shown) || shown.status === "paused");
+  const how = going ? `this is how the run was at ${at}; it may go on. Look again with: tilefarm watch` : `this is how the run ended at ${at}`;
+  panels.write(banner, `The page's server has ended: ${how}.`);
+  banner.dataset.status = "ended";
+  banner.hidden = false;
+  controls.connected = false;
 }
 
 function moved() {
