@@ -18,8 +18,8 @@ WAIT = 20_000
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A headless Chromium; skips the test where none is installed.
+def chromium(*more: str) -> Iterator[Browser]:
+    """A headless Chromium, with `more` arguments; skips the test where none is installed.
 
     While it is open, asyncio takes this thread for one with a running loop (Playwright's), so that it is to
     be closed before tests of other modules run: for fixtures with the scope of a module.
@@ -29,7 +29,7 @@ def chromium() -> Iterator[Browser]:
         pytest.skip("there is no chromium on this machine")
     # As root Chromium refuses to start with its sandbox.
     expect.set_options(timeout=WAIT)
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    arguments = [*more, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=arguments)
         try:

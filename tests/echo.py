@@ -19,6 +19,7 @@ class EchoExecutor:
     """Returns every tile unchanged and every statistic as zero."""
 
     workers = (WorkerInfo("cpu", "test", None, 1, "float32", os.getpid(), "here", "1", 2**33, 2**34),)
+    present = workers
 
     def listen(
         self,
@@ -26,6 +27,9 @@ class EchoExecutor:
         on_work: Callable[[WorkEvent], None] = lambda event: None,
     ) -> None:
         """Nothing becomes of its worker."""
+
+    def leave_out(self, unfit: Callable[[WorkerInfo], str | None]) -> None:
+        """Every worker will do."""
 
     def solve(
         self, settings: Any, targets: Any, batches: Iterable[Batch], report: Any

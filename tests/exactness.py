@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tilefarm.geometry import Box
 from tilefarm.plan.halo import Piece
+from tilefarm.solve.coding import decoded
 from tilefarm.solve.contract import LevelTargets, Preprocessing, RegionMoments, SolverSettings, Weights
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.pieces import PieceSolver
@@ -114,7 +115,7 @@ def tiled(
     for index, piece in enumerate(pieces):
         part2 = solver.gradient(task(index, crop=not held[index]), evaluated.derivatives)
         assert isinstance(part2, PieceGradient)
-        cut(gradient, piece.crop)[...] += part2.gradient
+        cut(gradient, piece.crop)[...] += decoded(part2.gradient)
     return evaluated.losses.total, gradient
 
 

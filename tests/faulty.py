@@ -51,8 +51,11 @@ JOBS = {
         "method: exact\noptimizer: {name: adam, averaging: 0.9}\n"
         "pyramid: {smallest: 100, iterations: [2]}\ntiles: {size: 64}\n"
     ),
+    "exact workers": "method: exact\npyramid: {smallest: 64, iterations: [4]}\ntiles: {size: 64}\n",
     "exact cg": "method: exact\noptimizer: {name: cg}\npyramid: {iterations: [4]}\ntiles: {size: 64}\n",
 }
+PLACES = {"exact": "driver", "exact workers": "workers"}
+"""Where the optimizer's vectors lie."""
 WEIGHTS = Weights({}, "caffe", "ab" * 32)
 
 
@@ -64,7 +67,13 @@ def write_job(folder: Path, kind: str) -> Path:
         Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save(folder / name)
     path = folder / "job.yaml"
     text = COMMON + JOBS[kind]
-    path.write_text(text.replace("out.tif", "out.tif, width: 200") if kind == "exact adam" else text)
+    if kind == "exact adam":
+        text = text.replace("out.tif", "out.tif, width: 200")
+    elif kind in PLACES:
+        text = text.replace("float32", f"float32, vectors: {PLACES[kind]}")
+    elif kind == "means":
+        text = text.replace("out.tif", f"out.tif, address: 'file://{folder.absolute()}/sent/out.tif'")
+    path.write_text(text)
     return path
 
 

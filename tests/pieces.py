@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from tests.standins import Mixer
 from tilefarm.execute.protocol import Batch, Keep, Worker
 from tilefarm.geometry import Box
+from tilefarm.solve.coding import coded_gradient, decoded
 from tilefarm.solve.contract import LayerWeights, LevelTargets, Picture, Regions, SolverSettings, Weights
+from tilefarm.solve.folding import folded
 from tilefarm.solve.tasks import (
     AdamMoments,
     Derivatives,
@@ -86,16 +88,17 @@ class PieceMixer(Mixer):
         if task.crop is None or fixed is None:
             return MissingState(task.index)
         if holds_graph := len(self._crops) < keep.graphs:
-            self._crops[task.index] = task.crop
+            self._crops[task.index] = decoded(task.crop)
         content, regions = fixed
-        features = _features(task.crop, task.core)
-        difference = _cut(task.crop, task.core).astype(np.float64) - _cut(content, task.core)
+        crop = decoded(task.crop)
+        features = _features(crop, task.core)
+        difference = _cut(crop, task.core).astype(np.float64) - _cut(content, task.core)
         sums = _layer_sums(features, _shares(regions, task.core, len(features)))
         contents, styles = _names(settings.content_layers), _names(settings.style_layers)
         return PieceSums(
             index=task.index,
             positions=dict.fromkeys([*styles, *contents], len(features)),
-            styles=dict.fromkeys(styles, sums),
+            styles=dict.fromkeys(styles, folded(sums, np.float32 if task.coding == "half" else np.float64)),
             content_errors=dict.fromkeys(contents, float(np.square(difference).sum())),
             holds_graph=holds_graph,
             holds_content=task.index in self._fixed,
@@ -106,10 +109,10 @@ class PieceMixer(Mixer):
     ) -> PieceGradient | MissingState:
         self._note(task)
         kept = self._crops.pop(task.index, None)
-        crop, fixed = task.crop if kept is None else kept, self._known(keep, task)
-        if crop is None or fixed is None:
+        sent, fixed = task.crop if kept is None else kept, self._known(keep, task)
+        if sent is None or fixed is None:
             return MissingState(task.index)
-        content, regions = fixed
+        crop, (content, regions) = decoded(sent), fixed
         core, features = task.core, _features(crop, task.core)
         shares = _shares(regions, core, len(features))
         by_features = np.zeros_like(features)
@@ -121,7 +124,7 @@ class PieceMixer(Mixer):
         gradient[core.top : core.bottom, core.left : core.right] += (
             2 * sum(slopes.content_errors.values()) * difference
         )
-        return PieceGradient(task.index, gradient.astype(np.float32))
+        return PieceGradient(task.index, coded_gradient(gradient.astype(np.float32), task.coding))
 
     def _note(self, task: PieceTask) -> None:
         """Count the pass, and forget what belongs to another level or evaluation."""
@@ -140,7 +143,7 @@ class PieceMixer(Mixer):
         """What does not change during a level; kept while there is room."""
         if task.content is None:
             return self._fixed.get(task.index)
-        fixed = (task.content, task.regions)
+        fixed = (decoded(task.content), task.regions)
         if task.index in self._fixed or len(self._fixed) < keep.contents:
             self._fixed[task.index] = fixed
         return fixed

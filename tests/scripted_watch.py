@@ -64,6 +64,8 @@ class ScriptedWatch:
         self.answer: tuple[int, str] = (200, "Asked for.")
         self.held: set[str] = set()
         """Tiles that wait, by how their address begins: "v2/" or "v2/11/"."""
+        self.says_end = False
+        """Whether it tells its pages that it ends."""
         self.port = 0
         self._queues: list[asyncio.Queue[State | None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -121,7 +123,7 @@ class ScriptedWatch:
             Route("/state.json", self._state),
             Route("/events", self._events),
             Route("/picture/{version}/{level:int}/{place}.jpg", self._picture),
-            Route("/content/{level:int}/{place}.jpg", self._content),
+            Route("/content/{version}/{level:int}/{place}.jpg", self._content),
             Route("/{command}", self._command, methods=["POST"]),
         ]
         return Starlette(
@@ -149,6 +151,8 @@ class ScriptedWatch:
             try:
                 while (state := await queue.get()) is not None:
                     yield f"event: state\ndata: {json.dumps(state)}\n\n"
+                if self.says_end:
+                    yield "event: end\ndata: {}\n\n"
             finally:
                 self._queues.remove(queue)
 
@@ -191,6 +195,7 @@ def running() -> State:
     return {
         "name": "demo",
         "root": "/runs/demo-0123abcd",
+        "turn": None,
         "status": "running",
         "message": None,
         "method": "feathered",
@@ -230,7 +235,7 @@ def running() -> State:
         "driver": {"rss_bytes": 402_653_184},
         "disk_free_bytes": 53_687_091_200,
         "picture": {"version": "v1", "width": 600, "height": 400},
-        "content": {"width": 1200, "height": 800},
+        "content": {"version": "1", "width": 1200, "height": 800},
         "faults": {"tile_retries": 2, "worker_losses": 1, "rollbacks": 0, "numbers_gone_wrong": 0},
         "said": [
             {"time": 1_790_000_000, "text": "Worker 2 was lost; its tile is done again."},

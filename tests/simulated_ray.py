@@ -184,7 +184,8 @@ class Farm:
     told: list[WorkerChanged]
 
     def dispatcher(self, pixels: int = 2**18, **more: Any) -> Dispatcher[Any]:
-        errand: Errand[Any] = Errand(Actor.do, str, lambda item: Effort("work", pixels), **more)
+        more.setdefault("effort", lambda item: Effort("work", pixels))
+        errand: Errand[Any] = Errand(lambda worker, item: self.world.actors[worker].do(item), str, **more)
         return Dispatcher(self.fleet, errand)
 
     def changes(self) -> list[tuple[int, str]]:

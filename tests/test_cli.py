@@ -212,7 +212,7 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Exception | None]:
     """Replaces the rendering: by the job's name what happens, None for a good end."""
     ends: dict[str, Exception | None] = {}
 
-    def render(job: Any, run: RunDir, choice: ExecutorChoice, listen: object) -> Outcome:
+    def render(job: Any, run: RunDir, choice: ExecutorChoice, listen: object, **_: object) -> Outcome:
         end = ends.pop(job.name)
         if end is not None:
             raise end

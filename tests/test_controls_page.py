@@ -8,11 +8,13 @@ from pathlib import Path
 
 from PIL import Image
 from pydantic import BaseModel
+from typer.main import get_command
 
 from scripts.control_strips.__main__ import OTHERS
 from scripts.control_strips.catalogue import MATRIX, catalogue, making
 from scripts.control_strips.panels import Strip, job_of, name_of, run_names
 from scripts.control_strips.pictures import make_pictures
+from tilefarm.cli import app
 from tilefarm.spec.load import load_job
 from tilefarm.spec.making import Animation
 from tilefarm.spec.model import Job, Style
@@ -88,6 +90,12 @@ def test_the_readme_names_every_key() -> None:
     every = [*keys(Job), *keys(Animation, "animation."), *keys(Style, "styles.")]
     missing = [key for key in every if not re.search(rf"[`.{{ ]{key.split('.')[-1]}\b", rows)]
     assert not missing
+
+
+def test_the_readme_names_every_command() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    rows = "\n".join(line.split(" | ")[0] for line in README.splitlines() if line.startswith("| `tilefarm"))
+    assert [name for name in commands if not re.search(rf"(tilefarm |`){name}\b", rows)] == []
 
 
 def test_links_of_the_page_lead_to_its_headings() -> None:

@@ -22,6 +22,7 @@ from tilefarm.execute.open import ExecutorChoice
 from tilefarm.execute.protocol import Batch, Keep
 from tilefarm.failures import Failure, load_failure, save_failure
 from tilefarm.geometry import Box
+from tilefarm.solve.coding import Coding, coded_gradient, coded_pixels
 from tilefarm.solve.contract import AdamSettings, LevelTargets, RegionMoments, SolverSettings
 from tilefarm.solve.tasks import AdamMoments, Derivatives, MeasureTask, PieceTask, Recording, TileTask
 from tilefarm.spec.load import load_job
@@ -44,6 +45,7 @@ TILES = (
     TileTask(3, picture(), picture(), 30, picture(6, 5, 2), AdamMoments(picture(), picture(), 7)),
     TileTask(4, picture(), picture(), 30, recording=Recording(5, Box(1, 1, 4, 5), 640)),
 )
+CODINGS: tuple[Coding, ...] = ("packed", "half")
 CALLS = [
     Call("solve", SETTINGS, Batch(2, TILES), TARGETS),
     Call("measure", SETTINGS, MeasureTask(9, picture(), Box(0, 0, 5, 4), "style")),
@@ -54,6 +56,22 @@ CALLS = [
         PieceTask(1, "key", Box(0, 0, 5, 4), picture(), picture(), 3, picture(6, 5, 1)),
         Derivatives({"relu1_1": picture(1, 3)}, {"relu1_1": picture(1, 3, 3)}, {"relu4_2": -0.5}),
         Keep(0, 0),
+    ),
+    *(
+        Call(
+            "piece_sums",
+            SETTINGS,
+            PieceTask(
+                2,
+                "key",
+                Box(0, 0, 5, 4),
+                coded_pixels(picture(), coding),
+                coded_gradient(picture(), coding),
+                coding=coding,
+            ),
+            keep=Keep(1, 2, 3),
+        )
+        for coding in CODINGS
     ),
 ]
 

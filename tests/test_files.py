@@ -201,7 +201,10 @@ except ResourceError as error:
     done = subprocess.run(
         [sys.executable, "-c", program, str(target)], capture_output=True, text=True, check=True
     )
-    assert done.stdout == f"the disk became full while {target} was written; free some space and resume\n"
+    assert (
+        done.stdout
+        == f"the disk became full while {target} was written; free some space and start it again\n"
+    )
     assert target.read_text() == "old"
     assert names(tmp_path) == ["run.json"]
 

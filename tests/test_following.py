@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from tests.faulty import JOBS, drive, shortened, write_job
-from tilefarm import driver, follow, submission, telling
+from tilefarm import attend, driver, follow, submission, telling
 from tilefarm.batch import Entry, Group
 from tilefarm.commands.common import told
 from tilefarm.errors import RunBusyError, StoppedError, TilefarmError
@@ -195,7 +195,7 @@ def test_a_followed_run_that_was_cancelled_does_not_end_the_sweep(
         raise EndedError("one cancelled", 143)
 
     monkeypatch.setattr(driver, "render", render)
-    monkeypatch.setattr(follow, "follow", follow_it)
+    monkeypatch.setattr(attend, "follow", follow_it)
     said: list[str] = []
     records, code = submission.render_all(
         [tmp_path],

@@ -22,6 +22,7 @@ from tilefarm.execute.protocol import Batch, Keep
 from tilefarm.rundir.journal import TileDone, read_journal
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.summary import read_summary
+from tilefarm.solve.coding import decoded
 from tilefarm.solve.contract import LevelTargets, SolverSettings
 from tilefarm.solve.tasks import (
     Derivatives,
@@ -179,6 +180,13 @@ def test_statistics_that_stay_wrong_end_the_run(tmp_path: Path) -> None:
 # ---- the exact method ---------------------------------------------------------------------------------
 
 
+def spoiled(found: PieceGradient, value: float) -> PieceGradient:
+    """Its first number is another, however it travels."""
+    gradient = decoded(found.gradient).copy()
+    gradient[0, 0, 0] = value
+    return dataclasses.replace(found, gradient=gradient)
+
+
 class Unstable(PieceMixer):
     """Spoils these of its calls, counted from 1: sums of pass 1, gradients of pass 2."""
 
@@ -203,7 +211,7 @@ class Unstable(PieceMixer):
         assert isinstance(found, PieceGradient)
         self.counts[1] += 1
         if self.counts[1] in self.bad_gradients:
-            found.gradient[0, 0, 0] = np.nan
+            return spoiled(found, np.nan)
         return found
 
 
@@ -237,7 +245,7 @@ class Diverging(PieceMixer):
         found = super().piece_sums(settings, keep, task)
         assert isinstance(found, PieceSums)
         assert task.crop is not None
-        if task.index == 0 and (point := task.crop.tobytes()) not in self.points:
+        if task.index == 0 and (point := decoded(task.crop).tobytes()) not in self.points:
             self.points.append(point)
         if self.in_gradient or len(self.points) != 3:
             return found
@@ -249,7 +257,7 @@ class Diverging(PieceMixer):
         found = super().piece_gradient(settings, keep, slopes, task)
         assert isinstance(found, PieceGradient)
         if self.in_gradient and len(self.points) == 3:
-            found.gradient[0, 0, 0] = np.inf
+            return spoiled(found, np.inf)
         return found
 
 

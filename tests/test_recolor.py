@@ -259,14 +259,32 @@ def test_the_file_takes_the_options_of_an_export(submit: Submit, tmp_path: Path)
 @pytest.mark.parametrize(
     ("job", "mode", "content", "color", "told"),
     [
-        ("color=style", "statistics", None, {"mode": "statistics", "when": "after"}, None),
-        ("color=statistics", "style", None, {"mode": "statistics", "when": None}, None),
-        ("color=statistics", "content_hsv", None, {"mode": "statistics", "when": None}, "content_hsv"),
+        (
+            "color=style",
+            "statistics",
+            None,
+            {"mode": "statistics", "when": "after", "working_space": "srgb"},
+            None,
+        ),
+        (
+            "color=statistics",
+            "style",
+            None,
+            {"mode": "statistics", "when": None, "working_space": "srgb"},
+            None,
+        ),
+        (
+            "color=statistics",
+            "content_hsv",
+            None,
+            {"mode": "statistics", "when": None, "working_space": "srgb"},
+            "content_hsv",
+        ),
         (
             "color=style",
             "statistics",
             "red.png",
-            {"mode": "style", "when": None},
+            {"mode": "style", "when": None, "working_space": "srgb"},
             "statistics of another picture",
         ),
     ],

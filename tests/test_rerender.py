@@ -79,6 +79,19 @@ def test_the_same_canvas_and_file_again(tilefarm_command: Command, tmp_path: Pat
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_working_space_comes_back(tilefarm_command: Command, tmp_path: Path) -> None:
+    write_job(tmp_path, "path: out.png")
+    wide = ("--set", "color.working_space=wide")
+    first = tilefarm_command("submit", "gate.yaml", *wide, "--json")
+    shutil.rmtree(tmp_path / "runs")
+    answer = tilefarm_command("submit", "--from", "out.png", "--json")
+    assert answer.code == 0, answer.err
+    named = [each.records[0]["color"]["working_space"] for each in (first, answer)]
+    assert named == ["wide", "wide"]
+    assert read_record(tmp_path / "out-again.png").job["color"]["working_space"] == "wide"
+    assert (tmp_path / "out-again.png").read_bytes() == (tmp_path / "out.png").read_bytes()
+
+
 def test_a_new_name_is_never_one_that_exists(tilefarm_command: Command, picture: Path) -> None:
     (picture.parent / "out-again.png").write_bytes(b"mine")
     assert tilefarm_command("submit", "--from", picture).code == 0

@@ -55,6 +55,24 @@ class Spoiling(LocalExecutor):
             yield done
 
 
+class Losing(LocalExecutor):
+    """Solves as a stand-in does, and forgets one batch."""
+
+    def __init__(self, batch: int) -> None:
+        super().__init__(Mixer())
+        self._batch = batch
+
+    def solve(
+        self,
+        settings: SolverSettings,
+        targets: LevelTargets,
+        batches: Iterable[Batch],
+        on_progress: Callable[[Progress], None],
+    ) -> Iterator[BatchDone]:
+        kept = (batch for batch in batches if batch.index != self._batch)
+        return super().solve(settings, targets, kept, on_progress)
+
+
 def render(folder: Path, executor: Executor, listen: Callable[[Event], None] = lambda event: None) -> RunDir:
     run = RunDir(folder)
     assert LEVEL.grid.tiles == TILES
@@ -115,3 +133,11 @@ def test_nothing_of_a_batch_with_a_spoilt_tile_is_on_record(tmp_path: Path) -> N
     assert recorded(run) == [0, 1, 2, 3, 4]
     slots = np.fromfile(run.tiles, "<f4").reshape(TILES, -1)
     assert slots.any(axis=1).tolist() == [True] * 5 + [False] * 7
+
+
+def test_a_batch_that_never_comes_back_is_not_blended(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="batch 1 was never finished"):
+        render(tmp_path, cast(Executor, Losing(1)))
+    run = RunDir(tmp_path)
+    assert recorded(run) == [0, 1, 2, 3, 4, 10, 11]
+    assert not [line for line in read_journal(run.journal) if isinstance(line, RoundDone)]

@@ -10,9 +10,11 @@ import pytest
 
 from tests.prepared import prepared_job
 from tilefarm.execute.protocol import Keep, WorkerInfo
-from tilefarm.plan.estimate import content_bytes, graph_bytes, needs
+from tilefarm.plan.estimate import content_bytes, crop_bytes, graph_bytes, needs
 from tilefarm.prepare import Prepared
-from tilefarm.settings import choose_core, choose_keep
+from tilefarm.rundir.journal import Started
+from tilefarm.settings import choose, choose_core, choose_keep, choose_keeps, unfit
+from tilefarm.solve.contract import Precision, Weights
 
 GIB = 2**30
 WORKER = WorkerInfo("cpu", "test", None, 2, "float32", 1, "here", "1", 8 * GIB, 8 * GIB)
@@ -130,3 +132,100 @@ def test_pieces_of_another_size_are_planned() -> None:
     assert [len(level.pieces) for level in prepared.with_core(1024).plan.levels] == [0, 0, 1, 4, 9, 30]
     whole = [level.size for level in prepared.with_core(1024).plan.levels if not level.pieces]
     assert whole == [level.size for level in prepared.plan.levels if not level.pieces]
+
+
+def test_crops_are_kept_where_they_would_travel_twice() -> None:
+    """Of the pieces that have no graph, and with the memory that graphs and contents leave."""
+    prepared = prepared_job(6000)
+    level = prepared.plan.levels[-1]
+    here = choose_keep(prepared, level, [replace(WORKER, node=platform.node())], "float32")
+    assert here.crops == 0
+    away = choose_keep(prepared, level, [WORKER], "float32")
+    assert 0 < away.crops <= len(level.pieces) - away.graphs
+    assert used(prepared, away) + away.crops * crop_bytes(level) <= 0.9 * 8 * GIB
+    gpu = replace(WORKER, gpu_bytes=8 * GIB, memory_bytes=64 * GIB)
+    on_gpu = choose_keep(prepared, level, [gpu], "float32")
+    assert on_gpu.graphs + on_gpu.crops == len(level.pieces), "main memory has room for all"
+    assert on_gpu.graphs < len(level.pieces)
+    no_room = choose_keep(prepared, level, [replace(gpu, memory_bytes=GIB)], "float32")
+    assert (no_room.graphs, no_room.crops) == (on_gpu.graphs, 0)
+
+
+def gpu(gib: float, precision: Precision = "bfloat16") -> WorkerInfo:
+    return replace(WORKER, gpu_bytes=round(gib * GIB), fast_precision=precision)
+
+
+def chosen(*workers: WorkerInfo, width: int = 6000, **compute: Any) -> Started:
+    return choose(prepared_job(width, "auto", **compute), workers, Weights({}, "caffe", ""))
+
+
+def test_gpus_decide_where_there_are_any() -> None:
+    plain = replace(WORKER, memory_bytes=3 * GIB, node="small")
+    assert chosen(plain).precision == "float32"
+    assert (chosen(plain).core, chosen(gpu(80)).core) == (768, 1536)
+    mixed = chosen(plain, gpu(80))
+    assert (mixed.precision, mixed.core) == ("bfloat16", 1536)
+    assert mixed.batch == 1, "a tile at a time is what a CPU can do"
+    assert chosen(gpu(80), gpu(80)).batch > 1
+    assert chosen(gpu(80), gpu(80, "float32")).precision == "float32", "what all of them do fast"
+
+
+def test_small_workers_count_by_what_they_add() -> None:
+    """One small GPU among many is left out; as many small ones as large ones are worth smaller pieces."""
+    large, small = gpu(80), gpu(1)
+    assert chosen(*[large] * 8, small).core == 1536
+    assert chosen(large, *[small] * 8).core == chosen(small).core < 1536
+
+
+def test_workers_that_are_too_small_are_told_from_others() -> None:
+    prepared = prepared_job(6000, "auto")
+    started = chosen(*[gpu(80)] * 8)
+    assert started.core == 1536
+    assert unfit(prepared, started, gpu(80)) is None
+    reason = unfit(prepared, started, gpu(1))
+    assert reason is not None
+    assert reason.startswith("it has 717 MiB for work that takes ")
+    plain = replace(WORKER, memory_bytes=64 * GIB)
+    assert unfit(prepared, started, plain) is None
+    assert unfit(prepared, started, replace(plain, memory_bytes=GIB // 2)) is not None
+    one, many = (started.model_copy(update={"batch": batch}) for batch in (1, 16))
+    feathered = replace(prepared, job=prepared.job.model_copy(update={"method": "feathered"}))
+    assert unfit(feathered, many, gpu(1)) is None, "its batches are halved until they fit"
+    assert unfit(feathered, many, replace(plain, memory_bytes=GIB)) is not None, "a CPU's are not"
+    assert unfit(feathered, one, replace(plain, memory_bytes=GIB)) is None
+
+
+def test_every_worker_keeps_what_its_own_memory_holds() -> None:
+    prepared = prepared_job(12000)
+    level = prepared.plan.levels[-1]
+    small, large = WORKER, replace(WORKER, node="there", memory_bytes=32 * GIB, process=2)
+    workers = [small, replace(small, process=3), large]
+    keeps = choose_keeps(prepared, level, lambda: workers, "float32")
+    assert keeps.of(large).graphs > keeps.of(small).graphs
+    assert used(prepared, keeps.of(small)) <= 0.9 * 8 * GIB / 2
+    assert keeps.of(large).contents == -(-len(level.pieces) // 3), "its share of the pieces, and no more"
+    workers.append(replace(large, node="new", process=4, memory_bytes=8 * GIB))
+    assert used(prepared, keeps.of(workers[-1])) <= 0.9 * 8 * GIB, "one that joins too"
+    fewer = keeps.of(large)
+    assert choose_keeps(prepared, level, lambda: workers, "float32").of(large) != fewer == keeps.of(large)
+
+
+def test_alike_workers_keep_what_they_kept_together() -> None:
+    prepared = prepared_job(12000)
+    level = prepared.plan.levels[-1]
+    for worker in (WORKER, gpu(24)):
+        workers = [replace(worker, process=number) for number in range(3)]
+        keeps = choose_keeps(prepared, level, lambda here=workers: here, "float32")  # type: ignore[misc]
+        assert {keeps.of(each) for each in workers} == {choose_keep(prepared, level, workers, "float32")}
+
+
+def test_a_fast_worker_among_slow_ones_keeps_more_than_an_equal_share() -> None:
+    prepared = prepared_job(3000, 512)
+    level = prepared.plan.levels[-1]
+    plenty = replace(WORKER, memory_bytes=500 * GIB, node_bytes=500 * GIB)
+    crew = [replace(plenty, node=str(number), threads=32 if number == 0 else 2) for number in range(6)]
+    equal = choose_keeps(prepared, level, lambda: [plenty] * 6, "float32").of(plenty)
+    keeps = choose_keeps(prepared, level, lambda: crew, "float32")
+    share = -(-len(level.pieces) // 6)
+    assert equal == Keep(share, share)
+    assert keeps.of(crew[0]) == Keep(-(-len(level.pieces) // 2), -(-len(level.pieces) // 2))

@@ -7,8 +7,10 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ import tilefarm.crew
 from tests import standins
 from tests.program import Command, program
 from tests.standins import Mixer, opener
+from tilefarm import driver, pauses
 from tilefarm.batch import Entry, load_group
 from tilefarm.crew import Crew
 from tilefarm.driver import render, run_folder
@@ -26,7 +29,10 @@ from tilefarm.errors import ResourceError
 from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.open import ExecutorChoice
 from tilefarm.execute.protocol import Batch, WorkerInfo
-from tilefarm.prepare import estimate, prepare
+from tilefarm.export import export
+from tilefarm.pauses import ask
+from tilefarm.prepare import Prepared, estimate, prepare
+from tilefarm.rundir.layout import RunDir
 from tilefarm.solve.contract import LevelTargets, Precision, SolverSettings, Weights
 from tilefarm.solve.tasks import Measurement, MeasureTask, TileSolution
 from tilefarm.spec.sweep import load_jobs
@@ -394,3 +400,31 @@ def test_the_plan_of_a_sweep(folder: Path, tilefarm_command: Command) -> None:
     assert record["total"]["flop"] == pytest.approx(sum(run["flop"] for run in record["runs"]))
     assert record["total"]["disk_bytes"] == sum(run["disk_bytes"] for run in record["runs"])
     assert not (folder / "runs").exists()
+
+
+def test_a_pause_that_comes_too_late_for_a_run_is_taken_by_the_next(
+    folder: Path, crews: Crews, tilefarm_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for while a picture is written: the run is done, and the sweep rests before the one after it."""
+    rested: list[tuple[str, int]] = []
+    exported: list[RunDir] = []
+
+    def export_slowly(prepared: Prepared, run: RunDir, *rest: Any) -> None:
+        exported.append(run)
+        if len(exported) != 2:
+            ask(run)
+        export(prepared, run, *rest)
+
+    def sleep(_: float) -> None:
+        for path in (folder / "runs").glob("*/pause"):
+            rested.append((path.parent.name, len(exported)))
+            path.unlink()
+
+    monkeypatch.setattr(driver, "export", export_slowly)
+    monkeypatch.setattr(pauses, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    assert tilefarm_command("submit", "job.yaml").code == 0
+    assert len(exported) == 3
+    assert rested == [(exported[1].name, 1)], (
+        "before the second, which has nothing painted; the third has no next"
+    )
+    assert not [*(folder / "runs").glob("*/pause")]

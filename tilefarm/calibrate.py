@@ -10,7 +10,7 @@ from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.protocol import Batch, Executor, WorkerInfo
 from tilefarm.prepare import Prepared
 from tilefarm.settings import choose, solver_settings
-from tilefarm.solve.contract import LevelTargets, Precision, RegionMoments, SolverSettings
+from tilefarm.solve.contract import LevelTargets, Precision, RegionMoments, SolverSettings, Weights
 from tilefarm.solve.tasks import TileTask
 from tilefarm.solve.weights import load_weights
 from tilefarm.spec.networks import channels_of
@@ -30,6 +30,10 @@ class Calibration:
     precision: Precision
     worker: WorkerInfo
     """The worker that was timed, in this process."""
+    first_step_seconds: float
+    """Of a tile's whole call with one step: content, loss at the end and all that comes once included."""
+    megapixels: float
+    """Of the tile that was timed."""
 
 
 def calibrate(prepared: Prepared) -> Calibration:
@@ -38,20 +42,26 @@ def calibrate(prepared: Prepared) -> Calibration:
     weights = load_weights(job.network.name, job.network.weights, job.network.preprocessing)
     executor = open_executor(ExecutorChoice(kind="local"), weights, job.compute.device, 1, 1)
     try:
-        started = choose(prepared, executor.workers, weights)
-        settings = solver_settings(job, started)
-        tile = prepared.plan.levels[-1].grid.tile
-        side = (min(LARGEST_SIDE, tile.height), min(LARGEST_SIDE, tile.width))
-        picture = np.random.default_rng(0).random((*side, 3), dtype=np.float32)
-        task = TileTask(0, picture, picture, _FEW)
-        _solve(executor, settings, task)  # the first solve also loads code and chooses kernels
-        few = _solve(executor, settings, task)
-        more = _solve(executor, settings, replace(task, iterations=_MORE))
+        return time_tile(prepared, executor, weights)
     finally:
         executor.close()
+
+
+def time_tile(prepared: Prepared, executor: Executor, weights: Weights) -> Calibration:
+    """The same with an executor that is there."""
+    job = prepared.job
+    started = choose(prepared, executor.workers, weights)
+    settings = solver_settings(job, started)
+    tile = prepared.plan.levels[-1].grid.tile
+    side = (min(LARGEST_SIDE, tile.height), min(LARGEST_SIDE, tile.width))
+    picture = np.random.default_rng(0).random((*side, 3), dtype=np.float32)
+    task = TileTask(0, picture, picture, _FEW)
+    _solve(executor, settings, task)  # the first solve also loads code and chooses kernels
+    few = _solve(executor, settings, task)
+    more = _solve(executor, settings, replace(task, iterations=_MORE))
     per_step = max(more - few, 1e-9) / (_MORE - _FEW)
     megapixels = side[0] * side[1] / 1e6
-    return Calibration(per_step / megapixels, settings.precision, executor.workers[0])
+    return Calibration(per_step / megapixels, settings.precision, executor.workers[0], few, megapixels)
 
 
 def _solve(executor: Executor, settings: SolverSettings, task: TileTask) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tilefarm.commands import deliver, files, look, pages, render, steer
+from tilefarm.commands import deliver, files, imagine, look, pages, remote, render, steer
 from tilefarm.streams import survive_closed_streams
 
 app = typer.Typer(
@@ -20,7 +20,9 @@ for command in (
     steer.pause,
     steer.unpause,
     pages.watch,
+    remote.fetch,
     look.plan,
+    imagine.simulate,
     look.status,
     look.losses,
     files.init,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tilefarm.errors import ResourceError
-from tilefarm.execute.open import ExecutorChoice, open_executor
+from tilefarm.execute.open import ExecutorChoice, Fits, open_executor, unlimited
 from tilefarm.execute.protocol import Executor
 from tilefarm.plan.estimate import Needs
 from tilefarm.prepare import most_workers
@@ -54,14 +54,14 @@ class Crew:
         if not fits:
             self.close()
 
-    def executor(self, job: Job, weights: Weights, most: int) -> Executor:
+    def executor(self, job: Job, weights: Weights, most: int, fits: Fits = unlimited) -> Executor:
         """The workers that are up, or new ones. Raises as `open_executor`."""
         key = _wishes(job, weights)
         if self._executor is None or self._executor_key != key:
             self.close()
             device, workers = job.compute.device, job.compute.workers
             count = None if workers == "auto" else workers
-            self._executor = open_executor(self._choice, weights, device, count, most)
+            self._executor = open_executor(self._choice, weights, device, count, most, fits)
             self._executor_key = key
         return self._executor
 

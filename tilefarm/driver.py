@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from tilefarm.crew import Crew
 from tilefarm.delivery import is_done
 from tilefarm.errors import JobError, ResourceError, TilefarmError
 from tilefarm.events import Listener, Noted
+from tilefarm.execute.metrics import recorder
 from tilefarm.execute.open import ExecutorChoice, open_executor
-from tilefarm.execute.process import peak_rss
+from tilefarm.execute.process import free_memory, peak_rss
 from tilefarm.execute.protocol import Executor
 from tilefarm.export import drop_means, export
 from tilefarm.failures import keeping_failures
@@ -25,8 +25,8 @@ from tilefarm.files import telling_when_full, write_text
 from tilefarm.integrity import is_intact
 from tilefarm.level import LevelRun
 from tilefarm.making.finish import finish
-from tilefarm.pauses import Pauses, withdraw
-from tilefarm.prepare import Prepared, check_disk, estimate, most_workers, prepare
+from tilefarm.pauses import Pauses, ask, withdraw
+from tilefarm.prepare import Prepared, check_disk, estimate, most_workers, prepare, workers_within
 from tilefarm.rounds import RunTools
 from tilefarm.rundir.find import check_ours
 from tilefarm.rundir.find import load_run as load_run
@@ -39,12 +39,13 @@ from tilefarm.rundir.mend import mend_journal
 from tilefarm.rundir.place import telling_of_place
 from tilefarm.rundir.state import RunState
 from tilefarm.rundir.summary import plan_record, read_summary, summarize, worker_losses_so_far, write_summary
-from tilefarm.settings import choose, solver_settings
+from tilefarm.settings import choose, solver_settings, unfit
 from tilefarm.signals import stop_behind
 from tilefarm.solve.contract import Weights
 from tilefarm.solve.weights import load_weights
 from tilefarm.spec.files import output_files
 from tilefarm.spec.model import Job
+from tilefarm.store.deliver import deliver_all
 from tilefarm.telling import Telling
 
 Opener = Callable[[Weights, int], Executor]
@@ -58,6 +59,8 @@ class Outcome:
     output: Path
     already_done: bool
     """Whether there was nothing left to do."""
+    pause_is_due: bool = False
+    """Whether it was asked to rest, too late to do so: what comes next may rest in its place."""
 
 
 def render(
@@ -67,11 +70,13 @@ def render(
     listen: Listener,
     opener: Opener | None = None,
     crew: Crew | None = None,
+    pause_is_due: bool = False,
 ) -> Outcome:
     """Render a job into its run folder and write its output, continuing what is there.
 
-    `opener` replaces the executor, for tests; a `crew`'s workers stay up when the run ends. Raises
-    TilefarmError of all kinds; run.json says how the run ended.
+    `opener` replaces the executor, for tests; a `crew`'s workers stay up when the run ends. With
+    `pause_is_due` it begins paused, where there is work. Raises TilefarmError of all kinds; run.json says how
+    the run ended.
     """
     prepared = prepare(job)
     with telling_of_place(run.root):
@@ -87,10 +92,12 @@ def render(
         if is_done(prepared, run, state):
             session.settle()
             made = session.finish(listen)
-            return Outcome(run, job.output.path, already_done=not made)
+            return Outcome(run, job.output.path, not made, pause_is_due)
         check_disk(prepared, run.root, estimate(prepared))
+        if pause_is_due:
+            ask(run)
         session.work()
-    return Outcome(run, job.output.path, already_done=False)
+    return Outcome(run, job.output.path, False, session.pause_is_due)
 
 
 class _Session:
@@ -117,6 +124,7 @@ class _Session:
         self._crew = crew
         self._worker_rss: tuple[int, ...] = ()
         self._tell: Telling | None = None
+        self.pause_is_due = False
 
     def work(self) -> None:
         """Paint what is missing, export, and leave a true run.json behind however it ends."""
@@ -137,6 +145,7 @@ class _Session:
                 exported = True
                 self._run.losses.unlink(missing_ok=True)  # drawn anew, with what this session has added
                 finish(self._job, self._prepared.plan, self._run, tell)
+                deliver_all(self._job, self._run, lambda note: tell(Noted(note)))
         except BaseException as error:
             stopped = stop_behind(error)
             end = stopped or error
@@ -153,7 +162,7 @@ class _Session:
             if stopped is not None:
                 raise stopped from None
             raise
-        withdraw(self._run)  # asked for too late
+        self.pause_is_due = withdraw(self._run)
         self._write_summary("done")
 
     def clear_up(self) -> None:
@@ -178,11 +187,12 @@ class _Session:
         drop_means(self._prepared, self._run)  # of a driver that was killed right after the export
 
     def finish(self, listen: Listener) -> bool:
-        """Make what a done run lacks, and whether that was an animation: a job may ask for one later."""
+        """Make and send what a done run lacks, and whether that was anything: a job may ask for it later."""
         made = finish(self._job, self._prepared.plan, self._run, listen)
-        if made:
+        sent = deliver_all(self._job, self._run, lambda note: listen(Noted(note)))
+        if made or sent:
             write_job(self._run, self._job)
-        return made
+        return made or sent
 
     def _is_painted(self) -> bool:
         return self._first_level() == len(self._prepared.plan.levels)
@@ -205,19 +215,19 @@ class _Session:
             )
         if self._crew is not None:
             self._crew.make_room(self._job, weights, self._required)
-        here = self._choice.address is None  # a cluster's machines have their own memory
-        most = most_workers(self._job, self._required) if here else sys.maxsize
-        executor = self._opener(weights, most)
+        executor = self._opener(weights, self._most_workers())
         executor.listen(tell, tell.on_work)
+        tell.export(recorder(self._choice))
         try:
             if started is None:
                 agreed = None if self._crew is None else self._crew.precision(self._job)
-                started = choose(self._prepared, executor.workers, weights, agreed)
+                started = choose(self._prepared, executor.present, weights, agreed)
                 journal.append(started)
                 self._state.apply(started)
             self._prepared = self._prepared.with_core(started.core)
             self._write_plan()
             tell.announce(self._prepared, started, executor.workers, resumed=bool(self._state.levels))
+            executor.leave_out(partial(unfit, self._prepared, started))
             settings = solver_settings(self._job, started)
             tools = RunTools(
                 self._prepared,
@@ -238,6 +248,7 @@ class _Session:
                 self._write_summary("running")
             self._worker_rss = executor.peak_rss()
         finally:
+            tell.export(None)
             if self._crew is None:
                 executor.close()
 
@@ -247,12 +258,19 @@ class _Session:
         network = self._job.network
         return load_weights(network.name, network.weights, network.preprocessing)
 
+    def _most_workers(self) -> int:
+        """Beside this process, on this machine: a cluster's others have memory too. Raises ResourceError."""
+        if self._choice.address is None:
+            return most_workers(self._job, self._required)
+        return workers_within(self._job, self._required, free_memory(), self._required.driver_bytes)
+
     def _open(self, weights: Weights, most: int) -> Executor:
+        fits = partial(workers_within, self._job, self._required)
         if self._crew is not None:
-            return self._crew.executor(self._job, weights, most)
+            return self._crew.executor(self._job, weights, most, fits)
         compute = self._job.compute
         workers = None if compute.workers == "auto" else compute.workers
-        return open_executor(self._choice, weights, compute.device, workers, most)
+        return open_executor(self._choice, weights, compute.device, workers, most, fits)
 
     def _write_plan(self) -> None:
         text = json.dumps(plan_record(self._prepared.plan), indent=2) + "\n"

@@ -41,6 +41,10 @@ class TileFailedError(TilefarmError):
     exit_code = 4
 
 
+class VectorsLostError(IncompleteError):
+    """Vectors that lay with a worker are gone with it; those on the driver's disk are older."""
+
+
 class DeviceError(IncompleteError):
     """A GPU failed in a way after which this process cannot use it any more; another process may."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tilefarm.geometry import Size
 from tilefarm.solve.contract import Losses
+from tilefarm.solve.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class StepTaken:
     weighted: Losses
     """The terms as they stand in the total."""
     seconds: float
+    traffic: Traffic = field(default_factory=Traffic)
+    """Of the step's evaluations."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ class Noted:
     note: str
 
 
-WorkerChange = Literal["lost", "hung", "back", "set aside", "fewer", "gone"]
+WorkerChange = Literal["lost", "hung", "back", "set aside", "fewer", "gone", "joined", "refused"]
 
 
 @dataclass(frozen=True)
@@ -170,12 +173,13 @@ class WorkerChanged:
     change: WorkerChange
     """lost: its process has ended; hung: it was silent for too long and was ended; back: a new process is
     there; set aside: it failed too often and gets work only where no other is up; fewer: memory is short, and
-    fewer workers work at a time from now on; gone: it will not come back."""
+    fewer workers of its machine work at a time from now on; gone: it will not come back; joined: a new
+    one, whose device is the reason; refused: what was to be a new one did not start, or is of no use."""
     reason: str
     left: int
     """Workers that get work now."""
     process: int | None = None
-    """Of one that is back, the id of its new process, where that is on this machine."""
+    """Of one that is back or new, the id of its new process, where that is on this machine."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +204,14 @@ class WorkReturned:
 
 
 @dataclass(frozen=True)
+class Transferred:
+    """Arrays went to a worker, or came from one."""
+
+    direction: Literal["sent", "received"]
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Paused:
     """The work rests, as somebody asked; nothing is under way."""
 
@@ -215,8 +227,8 @@ class Continued:
     """How long it rested."""
 
 
-WorkEvent = WorkGiven | WorkReturned
-"""What workers have in hand: of the moment alone."""
+WorkEvent = WorkGiven | WorkReturned | Transferred
+"""What workers have in hand, and what goes between them and the driver: of the moment alone."""
 Event = (
     RunStarted
     | LevelBegan

@@ -41,7 +41,7 @@ def export(prepared: Prepared, run: RunDir, journal: Journal, state: RunState, l
             xmp = packet_for(prepared.job, run, state.started, made, output.path)
         write_output(picture, size, output.path, prepared.job.form, alpha, xmp)
         if output.proof is not None:
-            listen(Noted(proof_beside(picture, size, output.path, output.proof, output.dpi)))
+            listen(Noted(proof_beside(picture, size, output.path, output.proof, prepared.job.form)))
     line = Exported(
         path=str(output.path),
         crc=checksum(output.path),

@@ -23,12 +23,14 @@ from tilefarm.execute.protocol import Batch, Keep
 from tilefarm.files import replacing, telling_when_full, write_text
 from tilefarm.geometry import Box, Size
 from tilefarm.rundir.layout import RunDir
+from tilefarm.solve.coding import FixedPicture, PackedPicture, ScaledPicture
 from tilefarm.solve.contract import AdamSettings, LevelTargets, RegionMoments, SolverSettings
 from tilefarm.solve.tasks import AdamMoments, Derivatives, MeasureTask, PieceTask, Recording, TileTask
 
 _TASKS = (Batch, TileTask, AdamMoments, Recording, MeasureTask, PieceTask, Box, Size)
+_CODED = (PackedPicture, FixedPicture, ScaledPicture)
 _CONTEXTS = (Call, SolverSettings, AdamSettings, LevelTargets, RegionMoments, Derivatives, Keep)
-_CLASSES: dict[str, type[Any]] = {each.__name__: each for each in (*_TASKS, *_CONTEXTS)}
+_CLASSES: dict[str, type[Any]] = {each.__name__: each for each in (*_TASKS, *_CODED, *_CONTEXTS)}
 """Nothing else is made from a file."""
 _Arrays = dict[str, NDArray[Any]]
 

@@ -36,7 +36,7 @@ def reserve(path: Path, size: int) -> None:
         if error.errno in DISK_FULL:
             raise ResourceError(
                 f"{as_named(path)} needs {size / 2**20:.0f} MiB and the disk has not that much left; "
-                "free some space and resume"
+                "free some space and start it again"
             ) from error
         raise
 
@@ -145,7 +145,7 @@ def telling_when_forbidden() -> Iterator[None]:
 def disk_full(path: Path | str | bytes | int | None) -> ResourceError:
     """The sentence about a disk that became full while a file was written; None for an unknown one."""
     what = as_named(Path(path)) if isinstance(path, Path | str) else "a file"
-    return ResourceError(f"the disk became full while {what} was written; free some space and resume")
+    return ResourceError(f"the disk became full while {what} was written; free some space and start it again")
 
 
 def as_named(path: Path) -> Path:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, get_args
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any
 
 from tilefarm.errors import TilefarmError
+from tilefarm.event_lines import decoded
 from tilefarm.events import Event, Listener, RunStarted
 from tilefarm.rundir.ending import exit_code_of
 from tilefarm.rundir.holder import read_holder
@@ -20,7 +18,6 @@ from tilefarm.rundir.summary import read_summary
 from tilefarm.rundir.tail import Tail
 
 POLL_SECONDS = 0.3
-_KINDS: dict[str, TypeAdapter[Any]] = {kind.__name__: TypeAdapter(kind) for kind in get_args(Event)}
 
 
 class EndedError(TilefarmError):
@@ -95,18 +92,7 @@ class _EventReader:
     def new(self) -> Iterator[Event]:
         """What was added since the last look."""
         for line in self._tail.new():
-            event = _decoded(line, self._begin)
+            event = decoded(line, self._begin)
             self._began = self._began or isinstance(event, RunStarted)
             if event is not None and self._began:
                 yield event
-
-
-def _decoded(line: bytes, begin: float) -> Event | None:
-    try:
-        record = json.loads(line)
-        if record["time"] < begin:
-            return None
-        event: Event = _KINDS[record.pop("event")].validate_python(record)
-    except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
-        return None
-    return event

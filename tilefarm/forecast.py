@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import tilefarm
 from tilefarm.errors import ResourceError
-from tilefarm.execute.cluster import cpu_layout
+from tilefarm.execute.layout import Node, lay_out
 from tilefarm.execute.open import usable_cores
 from tilefarm.execute.process import free_memory, total_memory
 from tilefarm.execute.protocol import Keep, WorkerInfo
@@ -126,12 +126,12 @@ def _workers(prepared: Prepared, calibration: Calibration | None, most: int) -> 
     wanted = None if prepared.job.compute.workers == "auto" else prepared.job.compute.workers
     if calibration is not None and calibration.worker.gpu_bytes is not None:
         return [calibration.worker] * (wanted or 1)
-    layout = cpu_layout([max(usable_cores(), wanted or 1)], wanted, most)
+    layout = lay_out([Node(None, max(usable_cores(), wanted or 1), 0, most)], "cpu", wanted)
     worker = WorkerInfo(
         device="cpu",
         device_name=platform.machine(),
         gpu_bytes=None,
-        threads=layout.threads,
+        threads=layout[0].threads,
         fast_precision="float32",
         process=os.getpid(),
         node=platform.node(),
@@ -139,7 +139,7 @@ def _workers(prepared: Prepared, calibration: Calibration | None, most: int) -> 
         memory_bytes=free_memory(),
         node_bytes=total_memory(),
     )
-    return [worker] * layout.workers
+    return [worker] * len(layout)
 
 
 def _precision(prepared: Prepared, calibration: Calibration | None) -> Precision:

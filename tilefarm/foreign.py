@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tilefarm.spec.values import printable
+
 _MOST = 10**12
 """Of anything that is counted."""
 
@@ -29,6 +31,15 @@ def counted(value: Any) -> int:
     if not is_whole_number(value):
         raise ValueError(f"{value!r} is no count")
     return int(value)
+
+
+def harmless(value: Any) -> Any:
+    """Parsed JSON, with all its texts printable: nothing in them steers a terminal. Raises RecursionError."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {harmless(key): harmless(each) for key, each in value.items()}
+    return [harmless(each) for each in value] if isinstance(value, list) else value
 
 
 def finite_terms(losses: Mapping[str, Any], terms: Iterable[str]) -> dict[str, float]:

@@ -28,7 +28,6 @@ from tilefarm.events import (
     StepTaken,
     TileFinished,
     WorkerChanged,
-    WorkEvent,
     WorkGiven,
     WorkReturned,
 )
@@ -134,7 +133,7 @@ class LiveData:
             self._take(event, now)
             self._changed = True
 
-    def take_work(self, event: WorkEvent) -> None:
+    def take_work(self, event: WorkGiven | WorkReturned) -> None:
         """Take note of what a worker has in hand."""
         now = time.monotonic()
         with self._lock:
@@ -161,7 +160,9 @@ class LiveData:
 
     def _take(self, event: Event, now: float) -> None:
         if isinstance(event, WorkerChanged):
-            if event.worker < len(self._workers):
+            if event.change == "joined" and event.worker == len(self._workers):
+                self._workers.append(_LiveWorker(event.reason, event.process))
+            elif event.worker < len(self._workers):
                 self._workers[event.worker].changed(event)
         elif isinstance(event, StepsProgress):
             self._steps[event.tile] = event.iteration
@@ -183,7 +184,7 @@ class LiveData:
             self._rested += event.seconds
             self._paused_at = None
 
-    def _take_work(self, event: WorkEvent, now: float) -> None:
+    def _take_work(self, event: WorkGiven | WorkReturned, now: float) -> None:
         if event.worker >= len(self._workers):
             return
         worker = self._workers[event.worker]

@@ -23,6 +23,7 @@ from tilefarm.plan.print_notes import MOST_ENLARGED, size_notes
 from tilefarm.solve.contract import is_low
 from tilefarm.spec.model import Job
 from tilefarm.spec.notes import job_notes
+from tilefarm.store.deliver import check_destination, destinations
 
 _Result = TypeVar("_Result")
 _SPARE_DISK = 256 * 2**20
@@ -88,7 +89,8 @@ def prepare(job: Job, look: Look | None = None) -> Prepared:
         picture = collect(partial(look or readable, path, label))
         if picture is not None:
             kept = label == "content" and job.alpha.mode == "keep"
-            pictures.append(picture.on(job.alpha.rgb, job.alpha.background, kept))
+            flattened = picture.on(job.alpha.rgb, job.alpha.background, kept)
+            pictures.append(flattened.widened() if job.color.wide else flattened)
     if problems:
         raise JobError(problems)
     content, *styles = pictures
@@ -103,6 +105,8 @@ def prepare(job: Job, look: Look | None = None) -> Prepared:
             collect(partial(check_proof, job.output.path, job.output.proof))
         if job.animation is not None:
             collect(partial(check_animation, job.animation, len(plan.levels)))
+        for key, _, address in destinations(job):
+            collect(partial(check_destination, address, key))
     if plan is None or problems:
         raise JobError(problems)
     notes = (*job_notes(job), *_notes(job, labels, pictures, plan))
@@ -111,8 +115,8 @@ def prepare(job: Job, look: Look | None = None) -> Prepared:
 
 def most_workers(job: Job, required: Needs) -> int:
     """How many worker processes the memory budget allows. Raises ResourceError for none, or too few."""
-    budget = memory_budget(job, free_memory())
-    count = max(0, budget - required.driver_bytes) // required.worker_bytes
+    free = free_memory()
+    budget, count = memory_budget(job, free), workers_within(job, required, free, required.driver_bytes)
     wanted = 1 if job.compute.workers == "auto" else job.compute.workers
     if count < wanted:
         source = "free memory" if job.compute.memory == "auto" else "compute.memory"
@@ -125,6 +129,11 @@ def most_workers(job: Job, required: Needs) -> int:
             "or raise compute.memory"
         )
     return count
+
+
+def workers_within(job: Job, required: Needs, free: int, others: int = 0) -> int:
+    """How many worker processes a machine with so many bytes free holds, beside so many for others."""
+    return max(0, memory_budget(job, free) - others) // required.worker_bytes
 
 
 def memory_budget(job: Job, free: int) -> int:

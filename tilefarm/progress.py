@@ -80,7 +80,7 @@ class ProgressModel:
     @property
     def work_done(self) -> float:
         """Pixel steps that are done, those of the tiles in flight included."""
-        if self.level is None:
+        if self.level is None or self.level.level >= len(self.work):  # of a log without its beginning
             return 0.0
         before = sum(self.work[: self.level.level])
         rounds = min(1.0, (self.round + self._share_of_round()) / self.level.rounds)

@@ -103,9 +103,11 @@ def packet_for(
     for key, file in files.items():
         put(data, key, _place(file, path.parent, key))
     del data["output"]["path"]
+    del data["output"]["address"]
     data["compute"] = {"precision": started.precision if started else job.compute.precision}
     if job.animation is not None:
         data["animation"]["path"] = job.animation.path.name
+        del data["animation"]["address"]
     known = input_hashes(run, job)
     record = {
         "format": FORMAT,

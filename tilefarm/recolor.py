@@ -129,7 +129,7 @@ def _of_run(request: Request, done: Finished, tell: Callable[[str], object]) -> 
             )
         content, view = _other_content(request.content, plan.view, tell)
         lender = replace(lender, content=content, plan=replace(plan, view=view))
-    form = output.form(job.seed)
+    form = output.form(job.seed, job.color.wide and mode == "style")  # other modes know sRGB alone
     memory = usable_memory()
     check_target(output.path, form, plan.output, alpha=done.keeps_alpha, memory=memory)
     xmp = _packet(request, done, output, mode)

@@ -61,7 +61,7 @@ def export_again(request: Request, tell: Callable[[str], object] = str) -> Path:
     with held(run):
         done = finished(run, request.level)
         output = _output(request, done)
-        form = output.form(done.job.seed)
+        form = output.form(done.job.seed, done.job.color.wide)
         memory = usable_memory()
         with told_as_typed():
             target = _target(output, done)
@@ -72,7 +72,7 @@ def export_again(request: Request, tell: Callable[[str], object] = str) -> Path:
         with _pixels(done, target) as (canvas, alpha):
             write_output(canvas, target.size, output.path, form, alpha, xmp)
             if output.proof is not None:
-                tell(proof_beside(canvas, target.size, output.path, output.proof, output.dpi))
+                tell(proof_beside(canvas, target.size, output.path, output.proof, form))
     return output.path
 
 

@@ -103,6 +103,7 @@ def _without_targets(data: dict[str, Any], parsed: Sequence[Override]) -> Iterat
     """Take out what says where to write: that is for the one who renders to say."""
     if isinstance(output := data.get("output"), dict):
         output.pop("path", None)
+        output.pop("address", None)
     if data.get("animation") is not None:
         data["animation"] = None
         if not _given(("animation",), parsed):

@@ -113,8 +113,11 @@ class Round:
         tools.listen(RoundFinished(level.index, self._number, line.loss_first, line.loss_last, line.seconds))
 
     def _solve(self, missing: deque[int]) -> None:
-        """Solve and keep these batches. For a pause those that are out come back first."""
-        tools = self._tools
+        """Solve and keep these batches. For a pause those that are out come back first.
+
+        Raises RuntimeError where one never comes: its slots would be blended as they are.
+        """
+        tools, awaited = self._tools, set(missing)
         tools.pauses.rest()
         targets = self._round_targets()
 
@@ -126,6 +129,9 @@ class Round:
             tools.pauses.rest()
             for batch in tools.executor.solve(tools.settings, targets, handed_out(), self._on_progress):
                 self._keep(batch)
+                awaited.discard(batch.index)
+        if awaited:
+            raise RuntimeError(f"batch {min(awaited)} was never finished")
 
     def _missing_batches(self) -> list[int]:
         """The numbers of the batches whose tiles are not all in their slots."""

@@ -40,13 +40,17 @@ class LevelSnapshots:
         inside = Box(-box.left, -box.top, size.width - box.left, size.height - box.top)
         return Recording(self._every, inside, self._long_side)
 
+    def wants(self, step: int) -> bool:
+        """Whether the picture after so many steps is one to keep."""
+        return bool(self._every) and (step % self._every == 0 or step == last_step(self._level))
+
     def of_canvas(self, step: int) -> None:
         """Keep the level's canvas as the picture after `step` steps."""
         self._write(step, self._run.canvas(self._level.index), self._level.size, Box.of(self._level.size))
 
     def of_point(self, step: int, point: Path) -> None:
         """Keep the exact optimizer's point, the level with its border, if the picture of this step is due."""
-        if self._every and (step % self._every == 0 or step == last_step(self._level)):
+        if self.wants(step):
             self._write(step, point, self._level.grid.tile, self.recording.inside)
 
     def of_worker(self, frames: Iterable[tuple[int, bytes]]) -> None:

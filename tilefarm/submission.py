@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,28 +12,28 @@ from typing import Any
 
 from rich.console import Console
 
+from tilefarm.attend import DetachedError, attend
 from tilefarm.batch import Entry, Group, Refusal
 from tilefarm.crew import Crew
-from tilefarm.errors import RunBusyError, StoppedError, TilefarmError
+from tilefarm.endings import draw_endings, name_of
+from tilefarm.errors import JobError, RunBusyError, StoppedError, TilefarmError
 from tilefarm.execute.open import ExecutorChoice
 from tilefarm.files import telling_when_forbidden, telling_when_full
-from tilefarm.report.arrange import Ending, arranged
+from tilefarm.operator_log import OperatorLog
 from tilefarm.report.console import ConsoleReport, counted
-from tilefarm.rundir.ending import mark_ended, set_aside
+from tilefarm.rundir.ending import mark_ended, outcome_of, set_aside
 from tilefarm.rundir.holder import read_holder
 from tilefarm.rundir.layout import RunDir, is_locked
-from tilefarm.rundir.summary import read_summary
 from tilefarm.signals import stopping_on_signals
 from tilefarm.statistics_cache import clear_cache
+from tilefarm.store.keeping import Keeper, Wish
 from tilefarm.viewer.process import Companion, announcement
+from tilefarm.viewer.turn import Turn
 
 Load = Callable[[Path], Group]
 """Makes of a job file, a folder of them, or a run folder, the runs and where they are."""
+_RUN_NAME = re.compile(r"-[0-9a-f]{8}\Z")
 Tell = Callable[[TilefarmError], None]
-
-
-class DetachedError(StoppedError):
-    """A signal ended the following of a run, and not the run."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ class Manner:
     """Move a run folder aside and begin anew."""
     watch: bool = False
     """Serve a page that shows the run of the moment."""
+    store: Wish | None = None
+    """Where copies of the run folders are kept, and taken from."""
+    log: Path | None = None
+    """Where the events of all runs are written; None: where the environment says, if it does."""
 
 
 def render_all(
@@ -55,27 +60,39 @@ def render_all(
     The runs of a sweep or of a folder share workers and measured statistics, and end in a contact sheet. A
     signal ends all of them. Progress goes to standard error.
     """
+    try:
+        log = OperatorLog(manner.log)
+    except TilefarmError as error:
+        tell(error)
+        return [], error.exit_code
     with Companion() as companion:
-        submission = _Submission(choice, tell, manner, companion)
+        submission = _Submission(choice, tell, manner, companion, log)
         try:
             with stopping_on_signals():
+                submission.open_store()
                 for path in paths:
                     submission.submit(path, load)
                     if submission.stopped:
                         break
-        except StoppedError as error:  # between the runs
+        except (StoppedError, JobError) as error:  # between the runs; about the store
             submission.failed(error)
+        submission.close_store()
     return submission.records, submission.codes[0] if submission.codes else 0
 
 
 class _Submission:
-    def __init__(self, choice: ExecutorChoice, tell: Tell, manner: Manner, companion: Companion) -> None:
+    def __init__(
+        self, choice: ExecutorChoice, tell: Tell, manner: Manner, companion: Companion, log: OperatorLog
+    ) -> None:
         self._choice = choice
         self._companion = companion
         self._tell = tell
         self._manner = manner
+        self._log = log
         self._console = Console(stderr=True)
         self._stopped = False
+        self._keeper: Keeper | None = None
+        self._pause_is_due = False
         self.codes: list[int] = []
         self.records: list[dict[str, Any]] = []
 
@@ -90,10 +107,22 @@ class _Submission:
         self.codes.append(error.exit_code)
         self._stopped = self._stopped or isinstance(error, StoppedError)
 
+    def open_store(self) -> None:
+        """Ask the store, if there is to be one. Raises JobError where it cannot be written."""
+        if self._manner.store is not None:
+            self._keeper = Keeper.at(self._manner.store, self._say)
+
+    def close_store(self) -> None:
+        """Send what a signal has kept from being sent."""
+        if self._keeper is not None:
+            self._keeper.finish()
+
     def submit(self, path: Path, load: Load) -> None:
         """Whatever one argument stands for."""
         try:
             with telling_when_forbidden():
+                if self._keeper is not None and not path.exists() and _RUN_NAME.search(path.name):
+                    self._keeper.bring(RunDir(path.absolute()))
                 group = load(path)
         except StoppedError:
             raise
@@ -110,8 +139,8 @@ class _Submission:
         try:
             for number, entry in enumerate(group.entries, start=1):
                 if group.sheet is not None:
-                    self._say(f"run {number} of {len(group.entries)}: {_name(entry)}")
-                self.records.append(self._one(entry, crew))
+                    self._say(f"run {number} of {len(group.entries)}: {name_of(entry)}")
+                self.records.append(self._one(entry, crew, Turn(number, len(group.entries))))
                 if self.stopped:
                     break
         finally:
@@ -120,16 +149,18 @@ class _Submission:
         if group.sheet is not None:
             self._finish(group, self.records[first:])
 
-    def _one(self, entry: Entry | Refusal, crew: Crew | None) -> dict[str, Any]:
+    def _one(self, entry: Entry | Refusal, crew: Crew | None, turn: Turn) -> dict[str, Any]:
         """Render one run; a failure is told, and the workers that saw it are sent home."""
         if isinstance(entry, Refusal):
             self.failed(entry.error)
             return {"job": str(entry.source), "run": None, "status": "failed"}
         try:
             with stopping_on_signals(partial(_last_words, entry.run)), telling_when_full():
+                if self._manner.fresh and self._keeper is not None:
+                    self._keeper.fresh(entry.run)
                 if self._manner.fresh and (aside := set_aside(entry.run)) is not None:
                     self._say(f"what was there is now {aside.root}")
-                self._watch(entry)
+                self._watch(entry, turn)
                 self._until_done(entry, crew)
         except TilefarmError as error:
             self.failed(error)
@@ -137,10 +168,22 @@ class _Submission:
                 self._say(_resuming(entry.run))
             if crew is not None:
                 crew.close()
-        return {"job": str(entry.source), "run": str(entry.run.root), **_outcome(entry.run)}
+        outcome = outcome_of(entry.run)
+        self._log.ended(entry.run, outcome)
+        record = {"job": str(entry.source), "run": str(entry.run.root), **outcome}
+        if self._keeper is not None:
+            complete = self._keeper.complete.get(entry.run.name, False)
+            record["store"] = {"address": str(self._keeper.address), "complete": complete}
+        return record
 
-    def _watch(self, entry: Entry) -> None:
-        if self._manner.watch and (address := self._companion.show(entry.run)) is not None:
+    def _kept(self, run: RunDir) -> AbstractContextManager[None]:
+        """A copy of the run at the store meanwhile; none where another process has the run, and keeps it."""
+        if self._keeper is None or is_locked(run):
+            return nullcontext()
+        return self._keeper.keeping(run)
+
+    def _watch(self, entry: Entry, turn: Turn) -> None:
+        if self._manner.watch and (address := self._companion.show(entry.run, turn)) is not None:
             for line in announcement(address):
                 self._say(line)
 
@@ -151,37 +194,23 @@ class _Submission:
         shared: dict[str, Any] = {} if crew is None else {"crew": crew}
         followed = False
         while True:
+            due, self._pause_is_due = self._pause_is_due, False
             try:
-                with ConsoleReport(self._console) as report:
-                    outcome = render(entry.job, entry.run, self._choice, report, **shared)
+                with (
+                    self._kept(entry.run),
+                    ConsoleReport(self._console) as report,
+                    self._log.beside(entry.run, report) as listen,
+                ):
+                    outcome = render(entry.job, entry.run, self._choice, listen, pause_is_due=due, **shared)
+                    self._pause_is_due = outcome.pause_is_due
             except RunBusyError:
                 if not self._manner.attach:
                     raise
-                followed = self._follow(entry)
+                followed = attend(entry.run, self._console, self._say)
             else:
                 if outcome.already_done and not followed:
                     self._say(f"done already: {outcome.output}")
                 return
-
-    def _follow(self, entry: Entry) -> bool:
-        """Show what another process does; whether that came to the end of the run."""
-        from tilefarm.follow import follow
-
-        run, holder = entry.run, read_holder(entry.run.lock) or "another process"
-        self._say(f"{run.root} is rendered by {holder}: following it; Ctrl-C lets it go on alone")
-        try:
-            with (
-                stopping_on_signals(lambda stop: _left_alone(run)),
-                ConsoleReport(self._console) as report,
-            ):
-                done = follow(run, report)
-        except StoppedError as error:
-            if is_locked(run):
-                raise DetachedError(_left_alone(run), error.exit_code - 128) from error
-            raise
-        if not done:
-            self._say(f"{holder} has let go of it: taking over")
-        return done
 
     def _finish(self, group: Group, records: list[dict[str, Any]]) -> None:
         """The contact sheet, which every record names, and the count. The cache goes when all is done."""
@@ -193,7 +222,7 @@ class _Submission:
         sheet: str | None = None
         if done and not self.stopped:
             try:
-                self._draw(group, records)
+                draw_endings(group, records)
                 sheet = str(group.sheet)
             except TilefarmError as error:
                 self.failed(error)
@@ -205,22 +234,8 @@ class _Submission:
         if done < len(group.entries):
             self._say(f"go on with: tilefarm submit {group.source}")
 
-    def _draw(self, group: Group, records: list[dict[str, Any]]) -> None:
-        from tilefarm.report.sheet import draw_sheet
-
-        assert group.sheet is not None
-        endings = [
-            Ending(_name(entry), record["status"], Path(record["output"]) if "output" in record else None)
-            for entry, record in zip(group.entries, records, strict=True)
-        ]
-        draw_sheet(arranged(group.name, endings, group.varied, group.picks), group.sheet)
-
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
-
-
-def _name(entry: Entry | Refusal) -> str:
-    return entry.job.name if isinstance(entry, Entry) else entry.source.name
 
 
 def _resuming(run: RunDir) -> str:
@@ -235,15 +250,3 @@ def _last_words(run: RunDir, stop: StoppedError) -> str:
         with suppress(TilefarmError, OSError):
             mark_ended(run, "interrupted", str(stop), stop.exit_code)
     return _resuming(run)
-
-
-def _left_alone(run: RunDir) -> str:
-    return f"{run.root} goes on without this terminal; stop it with: tilefarm cancel {run.root}"
-
-
-def _outcome(run: RunDir) -> dict[str, Any]:
-    """run.json; that the job failed where there is none to read."""
-    with suppress(TilefarmError):
-        if (record := read_summary(run)) is not None:
-            return record
-    return {"status": "failed"}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tilefarm.events import Event, Listener, RunStarted, WorkerChanged, WorkEvent
+from tilefarm.events import Event, Listener, RunStarted, Transferred, WorkerChanged, WorkEvent
+from tilefarm.execute.metrics import Recorder
 from tilefarm.execute.protocol import WorkerInfo
 from tilefarm.live import LiveData
+from tilefarm.monitoring import Monitor
 from tilefarm.prepare import Prepared
 from tilefarm.rundir.event_log import EventLog
 from tilefarm.rundir.journal import Started
@@ -22,6 +24,7 @@ class Telling:
         self._run = run
         self._listen = listen
         self.worker_losses = worker_losses_so_far(run)
+        self._monitor: Monitor | None = None
         self._log = EventLog(run.events)
         self._live = LiveData(run, seconds_so_far(run))
 
@@ -31,11 +34,25 @@ class Telling:
         self._log.write(event)
         if isinstance(event, WorkerChanged) and event.change in ("lost", "hung"):
             self.worker_losses += 1
+        if self._monitor is not None:
+            self._monitor(event)
         self._listen(event)
 
     def on_work(self, event: WorkEvent) -> None:
-        """What workers have in hand is for the live data alone."""
-        self._live.take_work(event)
+        """What workers have in hand is for the live data and for monitoring alone."""
+        if not isinstance(event, Transferred):
+            self._live.take_work(event)
+        if self._monitor is not None:
+            self._monitor.on_work(event)
+
+    def export(self, record: Recorder | None) -> None:
+        """From now on hand numbers to the monitoring of the cluster, where there is one; None: no more."""
+        before, self._monitor = self._monitor, None
+        if before is not None:
+            before.close()
+        if record is not None:
+            self._monitor = Monitor(self._run.root.name, record)
+            self._monitor.start()
 
     def announce(
         self, prepared: Prepared, started: Started, workers: Sequence[WorkerInfo], resumed: bool

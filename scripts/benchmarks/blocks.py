@@ -18,6 +18,7 @@ from torch import Tensor
 from tilefarm.geometry import Box, Size
 from tilefarm.plan.halo import Piece, receptive_field
 from tilefarm.solve.contract import LevelTargets, Picture, SolverSettings
+from tilefarm.solve.folding import folded
 from tilefarm.solve.measure import by_position, core_slice, difference_sum, layer_sums
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active
@@ -110,9 +111,9 @@ class BlockMethod:
                 inner = by_position(self._inner(found, name, piece))
                 sums.positions[name] = sums.positions.get(name, 0) + len(inner)
                 if name in self._style:
-                    more = layer_sums(inner, None, 1.0)
-                    before = sums.styles.get(name)
-                    sums.styles[name] = more if before is None else before + more
+                    more = folded(layer_sums(inner, None, 1.0))
+                    before = sums.folded.get(name)
+                    sums.folded[name] = more if before is None else before + more
                 if name in self._content:
                     wanted = by_position(self._inner(content[name], name, piece))
                     error = difference_sum(inner, wanted)

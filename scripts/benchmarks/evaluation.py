@@ -16,10 +16,12 @@ from scripts.benchmarks.plain import PlainObjective, plain_steps
 from scripts.benchmarks.report import Record, Row
 from scripts.benchmarks.timing import Spread, alternate, rates, ratios
 from scripts.benchmarks.workload import Workload, cut, flop_per_pixel, local_executor, make_workload, whole
+from tilefarm.canvas.vectors import FileVectors
 from tilefarm.exact.lbfgs import FileLbfgs
 from tilefarm.execute.protocol import Keep
 from tilefarm.geometry import Size
-from tilefarm.image.window import CHANNELS, open_raw
+from tilefarm.image.window import open_raw
+from tilefarm.plan.cut import Cut
 from tilefarm.plan.halo import Piece
 from tilefarm.solve.contract import Precision
 
@@ -187,7 +189,7 @@ def _step(bench: Bench, name: str, workload: Workload, pieces: tuple[Piece, ...]
     settings, size = workload.settings, workload.size
     evaluate = workload.evaluator(local_executor(bench), pieces, Keep(graphs, contents=len(pieces)))
     folder = bench.folder / key_of(name, settings.precision)
-    optimizer = FileLbfgs(folder, size.pixels * CHANNELS, settings.history, evaluate)
+    optimizer = FileLbfgs(folder, FileVectors(Cut.of(size)), settings.history, evaluate)
 
     def write_point(path: Path) -> None:
         shutil.copyfile(workload.point, path)

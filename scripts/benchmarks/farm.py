@@ -155,11 +155,12 @@ def _overhead(bench: Bench) -> FarmOverhead:
     """Wall time and the workers' own time are of the same tiles, so every round is a pair."""
     from tilefarm.execute import cluster
     from tilefarm.execute.farm import RayExecutor
+    from tilefarm.execute.layout import alike
 
     tiles = bench.scale.farm_tiles
     cluster.start_local(WORKERS, "cpu")
     try:
-        farm = RayExecutor(make_busy_worker, Weights({}, "caffe", ""), cluster.Layout(WORKERS, 1, 0))
+        farm = RayExecutor(make_busy_worker, Weights({}, "caffe", ""), alike(WORKERS, 1, 0))
         with TemporaryDirectory(dir=bench.folder) as folder:
             timings = _rounds(farm, Path(folder), tiles, 1 + bench.scale.rounds)
     finally:

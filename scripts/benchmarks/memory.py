@@ -83,10 +83,11 @@ def evaluate_once(size: Size, threads: int, precision: Precision) -> tuple[int, 
     """One evaluation through Ray with one worker; the peaks of this process and of the worker, in bytes."""
     from tilefarm.execute import cluster
     from tilefarm.execute.farm import RayExecutor
+    from tilefarm.execute.layout import alike
 
     cluster.start_local(threads, "cpu")
     try:
-        layout = cluster.Layout(1, threads, 0)
+        layout = alike(1, threads, 0)
         farm = RayExecutor(cluster.make_worker, load_default_weights(), layout)
         with tempfile.TemporaryDirectory(prefix="tilefarm-bench-") as folder:
             workload = make_workload(Path(folder), farm, precision, size)

@@ -51,11 +51,12 @@ def measure_scaling(bench: Bench) -> list[Scaling]:
     """In the machine's fast precision, no graphs kept: what a large picture does."""
     from tilefarm.execute import cluster
     from tilefarm.execute.farm import RayExecutor
+    from tilefarm.execute.layout import alike
 
     size, precision = bench.scale.picture, bench.machine.fast_precision
     pieces = cut(size, bench.scale.core)
-    layouts = {name: cluster.Layout(*layout, gpus=0) for name, layout in LAYOUTS.items()}
-    cluster.start_local(sum(layout.workers * layout.threads for layout in layouts.values()), "cpu")
+    layouts = {name: alike(*layout, gpus=0) for name, layout in LAYOUTS.items()}
+    cluster.start_local(sum(slot.threads for layout in layouts.values() for slot in layout), "cpu")
     try:
         farms = {
             name: RayExecutor(cluster.make_worker, bench.weights, layout) for name, layout in layouts.items()

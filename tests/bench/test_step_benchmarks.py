@@ -23,12 +23,14 @@ from scripts.benchmarks.workload import (
     whole,
 )
 from tests.exactness import relative_error, smooth_picture, targets_of, untiled
+from tilefarm.canvas.vectors import FileVectors
 from tilefarm.exact.lbfgs import FileLbfgs
 from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.protocol import Executor, Keep
 from tilefarm.execute.worker import TileWorker
 from tilefarm.geometry import Box, Size
 from tilefarm.image.window import copy_window, open_raw
+from tilefarm.plan.cut import Cut
 from tilefarm.plan.halo import Piece
 from tilefarm.solve.backend import make_network
 from tilefarm.solve.contract import Precision, Weights
@@ -63,7 +65,7 @@ def test_plain_pytorch_takes_tilefarms_steps(tmp_path: Path, weights: Weights) -
     work = make_workload(tmp_path, executor(), "float32", size)
     start, content = (np.array(open_raw(path, size)) for path in (work.point, work.content))
     evaluate = work.evaluator(executor(), whole(size), Keep(1, 1))
-    ours = FileLbfgs(tmp_path / "steps", size.pixels * 3, work.settings.history, evaluate)
+    ours = FileLbfgs(tmp_path / "steps", FileVectors(Cut.of(size)), work.settings.history, evaluate)
     ours.start(lambda path: copy_window(work.point, size, Box.of(size), path))
     objective = PlainObjective(work.settings, weights, work.targets, content)
     step = plain_steps(objective.loss, start, work.settings.history, threads=1)
@@ -84,7 +86,9 @@ def test_plain_steps_remember_as_many_pairs_as_they_are_told(tmp_path: Path, his
         (curvatures.ravel() * x).tofile(gradient)
         return float((curvatures.ravel() * x * x).sum() / 2)
 
-    ours = FileLbfgs(tmp_path / "steps", start.size, history, evaluate, largest_increase=np.inf)
+    ours = FileLbfgs(
+        tmp_path / "steps", FileVectors(Cut.flat(start.size)), history, evaluate, largest_increase=np.inf
+    )
     ours.start(start.tofile)
     assert all(ours.step() for _ in range(9))
     step = plain_steps(lambda x: (nchw(curvatures) * x * x).sum() / 2, start, history, threads=1)

@@ -339,7 +339,7 @@ with Journal(Path(sys.argv[1])) as journal:
         [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
     )
     count, _, sentence = done.stdout.strip().partition(" ")
-    assert sentence == f"the disk became full while {path} was written; free some space and resume"
+    assert sentence == f"the disk became full while {path} was written; free some space and start it again"
     assert path.stat().st_size == 1000
     acknowledged = [line(LevelStarted, level=level) for level in range(int(count))]
     assert len(acknowledged) >= 8

@@ -59,11 +59,15 @@ def test_the_colours_are_named_with_their_moment(job: Job, plan: RenderPlan) -> 
         coloured = job.model_copy(update={"color": Color.model_validate(color)})
         return summarize(coloured, plan, RunState(), "done", 1, ())["color"]
 
-    assert told() == {"mode": "style", "when": None}
-    assert told(mode="content_luma") == {"mode": "content_luma", "when": "after"}
-    assert told(mode="statistics") == {"mode": "statistics", "when": "before"}
-    assert told(mode="luminance") == {"mode": "luminance", "when": None}
-    assert told(mode="statistics", when="every_level") == {"mode": "statistics", "when": "every_level"}
+    def color(mode: str, when: str | None, working_space: str = "srgb") -> object:
+        return {"mode": mode, "when": when, "working_space": working_space}
+
+    assert told() == color("style", None)
+    assert told(mode="content_luma") == color("content_luma", "after")
+    assert told(mode="statistics") == color("statistics", "before")
+    assert told(mode="luminance") == color("luminance", None)
+    assert told(mode="statistics", when="every_level") == color("statistics", "every_level")
+    assert told(working_space="wide") == color("style", None, "wide")
 
 
 def test_the_documented_keys_are_there(job: Job, plan: RenderPlan) -> None:

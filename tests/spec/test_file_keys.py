@@ -121,6 +121,8 @@ def test_a_profile_is_a_name_or_a_file(folder: Path) -> None:
     assert ("output.profile", folder / "paper.icc") in list(input_files(job))
     with pytest.raises(JobError, match="did you mean 'adobe-rgb'"):
         load_job(job_file(folder, "path: c.tif, profile: adobe-rbg"))
+    with pytest.raises(JobError, match="did you mean 'srgb'"):
+        load_job(job_file(folder, "path: c.tif, profile: sRGB"))
     with pytest.raises(JobError, match=r"output\.profile names a file that does not exist"):
         load_job(job_file(folder, "path: c.tif, profile: other.icc"))
 

@@ -138,6 +138,7 @@ def test_tile_sizes_are_multiples_of_16_and_the_nearest_are_named(size: int) -> 
         ),
         (Compute, "workers", [1, 4096, "auto"], [0, 4097, "many"]),
         (Compute, "precision", ["auto", "float32", "bfloat16", "float16"], ["fp16", 32]),
+        (Compute, "transport", ["auto", "float32", "packed", "half"], ["float16", 16]),
         (Objective, "style_target", ["whole", "crop"], ["centre"]),
         (
             Objective,

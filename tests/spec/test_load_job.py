@@ -158,7 +158,7 @@ compute: 5
         "job.yaml, line 26: optimizer is empty; remove it, or give it some of its keys name, history, "
         "step_size, betas, averaging",
         "job.yaml, line 27: compute must be a mapping with the keys device, precision, "
-        "workers, memory, got 5",
+        "workers, memory, transport, vectors, got 5",
         "--set tiles.iterations=many: tiles.iterations must be a whole number, got 'many'",
         "--set seed=-1: seed must be at least 0, got -1",
     ]
@@ -196,7 +196,7 @@ def test_mistakes_of_the_text_are_told_beside_those_of_the_values(folder: Path) 
             "color.mode must be style, content_luma, content_hsv, histogram_rgb, histogram_hsv, statistics "
             "or luminance, got 'contnt_luma'; did you mean 'content_luma'?",
         ),
-        ("color: 5", "color must be a mapping with the keys mode, when, got 5"),
+        ("color: 5", "color must be a mapping with the keys mode, when, working_space, got 5"),
         (
             "color: {mode: content_hsv, when: before}",
             "color.when must be after or every_level for content_hsv, which puts the content's pixels in the "

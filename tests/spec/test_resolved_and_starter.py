@@ -248,6 +248,7 @@ def test_starter_shows_every_key(folder: Path) -> None:
         "preset",
         "dither",
         "proof",
+        "address",
         "intent",
         "compression",
         "tiled",

@@ -75,3 +75,18 @@ def test_a_run_of_an_earlier_version_goes_on(folder: Path) -> None:
     run.root.mkdir()
     run.job.write_text(to_yaml(job))
     assert load_run(run)[0] == job
+
+
+@pytest.mark.parametrize(
+    ("compute", "method", "refused"),
+    [
+        ("half", "feathered", True),
+        ("packed", "feathered", True),
+        ("float32", "feathered", False),
+        ("auto", "feathered", False),
+        ("half", "exact", False),
+    ],
+)
+def test_a_transport_is_the_exact_methods(folder: Path, compute: str, method: str, refused: bool) -> None:
+    found = told(folder, f"method: {method}\ncompute: {{transport: {compute}}}\n")
+    assert ["changes nothing with method feathered" in problem for problem in found] == [True] * refused

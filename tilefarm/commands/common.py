@@ -14,6 +14,7 @@ import typer
 
 from tilefarm.errors import JobError, StoppedError, TilefarmError
 from tilefarm.files import telling_when_forbidden, telling_when_full
+from tilefarm.spec.address import Address as Destination
 
 
 class ExecutorKind(str, Enum):
@@ -44,11 +45,39 @@ RunDirOption = Annotated[
 Address = Annotated[
     str | None, typer.Option(help="A running Ray cluster, HOST:PORT or auto; default: this machine alone.")
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Jobs on a cluster: its job server, http://HOST:8265, or auto (TILEFARM_CLUSTER).",
+    ),
+]
 ExecutorOption = Annotated[ExecutorKind, typer.Option("--executor", help="ray, or local: without Ray.")]
+StoreAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        envvar="TILEFARM_STORE",
+        metavar="ADDRESS",
+        help="Keep a copy of the run folder there, s3://bucket/runs, and go on from it on another machine.",
+    ),
+]
+StoreEvery = Annotated[
+    float, typer.Option("--store-every", min=0.1, help="Minutes between copies of an optimizer's state.")
+]
+StoreRate = Annotated[
+    float, typer.Option("--store-rate", min=0.1, help="Most MiB a second that copies may take.")
+]
 Profile = Annotated[str | None, typer.Option(help="srgb, display-p3, adobe-rgb or an ICC file.")]
 Intent = Annotated[str | None, typer.Option(help="relative, perceptual, saturation or absolute.")]
 Compression = Annotated[str | None, typer.Option(help="TIFF: deflate, lzw, zstd or none.")]
 Quality = Annotated[int | None, typer.Option(help="JPEG, WebP: 1 to 100.")]
+Log = Annotated[
+    Path | None,
+    typer.Option(
+        "--log", help="Append the events of all runs to this file; default: TILEFARM_LOG.", show_default=False
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
 
 
@@ -88,6 +117,16 @@ def one_of(jobs: Path | list[Path] | None, image: Path | None) -> None:
         raise typer.BadParameter("name a job file, or a picture with --from IMAGE")
     if jobs and image is not None:
         raise typer.BadParameter("--from names the picture that the job is in; leave the job file out")
+
+
+def told_of(path: Path, address: Destination | None) -> None:
+    """Say that a file was written, and send it where it has an address."""
+    typer.echo(f"wrote {path}")
+    if address is not None:
+        from tilefarm.store.deliver import deliver
+
+        deliver(path, address)
+        typer.echo(f"sent to {address}")
 
 
 def print_json(record: Any) -> None:

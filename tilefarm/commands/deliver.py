@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from tilefarm.commands.common import Compression, Intent, Json, Profile, Quality, fail, note, print_json, told
+from tilefarm.commands.common import (
+    Compression,
+    Intent,
+    Json,
+    Profile,
+    Quality,
+    fail,
+    note,
+    print_json,
+    told,
+    told_of,
+)
 
 Paper = Annotated[
     str | None, typer.Option("--print", metavar="40x30cm", help="Width x height on paper: cm, mm or in.")
@@ -18,9 +29,10 @@ Bleed = Annotated[str | None, typer.Option(metavar="3mm", help="Beyond the paper
 def export(
     run: Annotated[Path, typer.Argument(help="A finished run's folder.", show_default=False)],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help=".tif, .png, .jpg or .webp; default: a new file beside the job's.", show_default=False
+            help=".tif, .png, .jpg or .webp, or its address; default: a new file beside the job's.",
+            show_default=False,
         ),
     ] = None,
     width: Annotated[int | None, typer.Option(help="Pixels; the height follows.")] = None,
@@ -48,9 +60,9 @@ def export(
     """Write another size, format or profile of a finished run, without rendering it again."""
     from tilefarm.reexport import Request, export_again
     from tilefarm.signals import stopping_on_signals
+    from tilefarm.store.deliver import typed_destination
 
     keys = {
-        "path": output,
         "width": width,
         "height": height,
         "long_side": long_side,
@@ -70,8 +82,9 @@ def export(
         "proof": proof,
     }
     with told(), stopping_on_signals():
-        given = {key: value for key, value in keys.items() if value is not None}
-        typer.echo(f"wrote {export_again(Request(run, given, level), note)}")
+        path, address = typed_destination(output)
+        given = {key: value for key, value in {"path": path, **keys}.items() if value is not None}
+        told_of(export_again(Request(run, given, level), note), address)
 
 
 def check(

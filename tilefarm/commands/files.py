@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tilefarm.commands.common import Compression, Intent, Profile, Quality, Runs, note, told
+from tilefarm.commands.common import Compression, Intent, Profile, Quality, Runs, note, told, told_of
 from tilefarm.rundir.layout import RunDir
 
 
@@ -40,7 +40,7 @@ def recolor(
     source: Annotated[
         Path, typer.Argument(metavar="RUN|IMAGE", help="A finished run, or a picture.", show_default=False)
     ],
-    output: Annotated[Path, typer.Option(help="The picture to write.", show_default=False)],
+    output: Annotated[str, typer.Option(help="The picture to write, or its address.", show_default=False)],
     mode: Annotated[
         str | None,
         typer.Option(help="One of color's modes; default: what the run's job does to its result."),
@@ -59,12 +59,14 @@ def recolor(
     from tilefarm.recolor import Request
     from tilefarm.recolor import recolor as write_recolored
     from tilefarm.signals import stopping_on_signals
+    from tilefarm.store.deliver import typed_destination
 
     with told(), stopping_on_signals():
         file = {"profile": profile, "intent": intent, "compression": compression, "quality": quality}
         keys = {key: value for key, value in file.items() if value is not None}
-        request = Request(source, output, mode, content, dpi, bit_depth, keys)
-        typer.echo(f"wrote {write_recolored(request, note)}")
+        path, address = typed_destination(output)
+        request = Request(source, path or Path(output), mode, content, dpi, bit_depth, keys)
+        told_of(write_recolored(request, note), address)
 
 
 def collage(

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
 
 import tilefarm
-from tilefarm.commands.common import Address, From, Json, Runs, Set, note, one_of, print_json, told
-from tilefarm.errors import JobError
+from tilefarm.commands.common import (
+    Address,
+    Cluster,
+    From,
+    Json,
+    Runs,
+    Set,
+    note,
+    one_of,
+    print_json,
+    tell,
+    told,
+)
+from tilefarm.errors import JobError, TilefarmError
 from tilefarm.execute.open import ExecutorChoice
 from tilefarm.rundir.layout import RunDir, is_locked
-from tilefarm.rundir.summary import plan_record, read_summary
+from tilefarm.rundir.live import live_facts
+from tilefarm.rundir.summary import plan_record
 
 
 def plan(
@@ -98,31 +111,47 @@ def status(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Run folders; default: all in ./runs.", show_default=False)
     ] = None,
+    cluster: Cluster = None,
     as_json: Json = False,
 ) -> None:
-    """Show how far runs are, from their folders alone."""
-    from tilefarm.exact.optimizer import steps_committed
+    """Show how far runs are, from their folders alone; with --cluster jobs there, by their ids."""
+    if cluster is not None:
+        from tilefarm.commands.remote import show_status
+
+        show_status(cluster, runs or [], as_json)
+        return
     from tilefarm.report.tables import effective_status, status_lines
+    from tilefarm.standing import standing
 
     with told():
         folders = runs or sorted(path.parent for path in Path("runs").glob("*/run.json"))
-        records = []
+        records: list[dict[str, Any]] = []
+        damaged: list[TilefarmError] = []
         for folder in folders:
             run = RunDir(folder)
             if not run.root.is_dir():
                 raise JobError(f"there is no run folder {folder}; name one, or look into runs/")
-            record, locked, paused = read_summary(run), is_locked(run), run.pause.exists()
-            for number, level in enumerate(record["levels"] if record else []):
-                level["steps_done"] = steps_committed(run.optimizer(number))
+            locked, paused = is_locked(run), run.pause.exists()
+            try:
+                record = standing(run, printable=not as_json)
+            except TilefarmError as error:  # the others are well all the same
+                damaged.append(error)
+                records.append({"run": str(folder), "status": "damaged", "message": str(error)})
+                continue
             if as_json:
                 shown = {"run": str(folder), **(record or {"status": "not started"})}
-                records.append(shown | {"status": effective_status(shown, locked, paused)})
+                state = effective_status(shown, locked, paused)
+                records.append(shown | {"status": state, "live": live_facts(run) if locked else None})
             else:
                 typer.echo("\n".join(status_lines(str(folder), record, locked, paused)))
         if as_json:
             print_json(records)
         elif not folders:
             typer.echo("no runs here; name a run folder, or submit a job")
+        for each in damaged:
+            tell(each)
+        if damaged:
+            raise typer.Exit(TilefarmError.exit_code)
 
 
 def losses(runs: Runs) -> None:
@@ -141,8 +170,8 @@ def doctor(
     layers: Annotated[bool, typer.Option("--layers", help="List the networks' layers instead.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what this machine has: versions, devices, weights, Ray, memory and disk."""
-    from tilefarm.doctor import examine
+    """Show what this machine has: versions, devices, weights, Ray, memory, disk; or a cluster's nodes."""
+    from tilefarm.doctor.machine import examine
     from tilefarm.report.layers import layer_lines, layer_rows
 
     if layers:
@@ -158,7 +187,8 @@ def doctor(
         else:
             width = max(len(finding.name) for finding in findings)
             for finding in findings:
-                typer.echo(f"{'ok ' if finding.ok else 'BAD'}  {finding.name:{width}}  {finding.text}")
+                mark = "BAD" if not finding.ok else "note" if finding.warning else "ok"
+                typer.echo(f"{mark:4}  {finding.name:{width}}  {finding.text}")
         if not all(finding.ok for finding in findings):
             raise typer.Exit(1)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tilefarm.commands.common import RunDirOption, Set, told
+from tilefarm.commands.common import Cluster, RunDirOption, Set, told
 from tilefarm.rundir.layout import RunDir
 
 
@@ -48,8 +48,17 @@ def report(
 def watch(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
     port: Annotated[int, typer.Option(help="0: any that is free.", min=0, max=65535)] = 0,
+    cluster: Cluster = None,
 ) -> None:
-    """Show a run in the browser, from this machine alone: the picture as it grows, and how far it is."""
+    """Show a run in the browser, from this machine alone: the picture as it grows, and how far it is.
+
+    With --cluster ADDRESS a job there, in the terminal, until its end.
+    """
+    if cluster is not None:
+        from tilefarm.commands.remote import watch_job
+
+        watch_job(cluster, run)
+        return
     from tilefarm.errors import JobError
     from tilefarm.viewer.process import serve
 

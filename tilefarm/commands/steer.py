@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from tilefarm.commands.common import Runs, tell
+from tilefarm.commands.common import Cluster, Runs, tell
 
 if TYPE_CHECKING:
     from tilefarm.rundir.layout import RunDir
 
 
-def cancel(runs: Runs) -> None:
-    """Stop runs that another process renders; they can be resumed."""
+def cancel(runs: Runs, cluster: Cluster = None) -> None:
+    """Stop runs that another process renders, or jobs on a cluster; they can be resumed."""
+    if cluster is not None:
+        from tilefarm.commands.remote import cancel_jobs
+
+        cancel_jobs(cluster, runs)
+        return
     from tilefarm.cancel import cancel as cancel_run
 
     _each(runs, cancel_run)

@@ -92,10 +92,15 @@ def srgb_matrix() -> NDArray[np.float64]:
 
 RGB = tuple[float, float, float]
 WHITE: RGB = (1.0, 1.0, 1.0)
+XYZ = tuple[float, float, float]
+WHITE_D50: XYZ = (0.9642, 1.0, 0.8249)
+"""The white of the profile connection space."""
 
 
-def to_srgb(image: pyvips.Image, background: RGB = WHITE) -> pyvips.Image:
+def to_srgb(image: pyvips.Image, background: RGB = WHITE, *, wide: bool = False) -> pyvips.Image:
     """A 3-band float image in sRGB, 0..1, from any picture that `colour_kind` understands.
+
+    Colours that sRGB lacks are clipped; `wide` keeps them as numbers outside 0..1 (`encoded_wide`).
 
     Alpha is flattened on the background, in sRGB. A profile is applied with relative colorimetric intent
     and black point compensation; without one grey and RGB count as sRGB, and CMYK as libvips' built-in
@@ -103,11 +108,11 @@ def to_srgb(image: pyvips.Image, background: RGB = WHITE) -> pyvips.Image:
     """
     kind = colour_kind(image)
     if kind.is_lab:
-        return _from_lab(image.colourspace("lab")).copy(interpretation="multiband")
+        return _from_lab(image.colourspace("lab"), wide).copy(interpretation="multiband")
     stored = image.extract_band(0, n=kind.channels) if kind.alpha else image
     unit = _unit(stored, kind)
     if kind.has_profile or kind.channels == 4:
-        unit = _through_profile(stored, unit, kind)
+        unit = _through_profile(stored, unit, kind, wide)
     if unit.bands == 1:
         unit = unit.bandjoin([unit, unit])
     if kind.alpha:
@@ -130,19 +135,21 @@ def _share(image: pyvips.Image, kind: ColourKind) -> pyvips.Image:
     return image.extract_band(kind.channels).cast("float").linear(1 / kind.white, 0).clamp()
 
 
-def _through_profile(stored: pyvips.Image, unit: pyvips.Image, kind: ColourKind) -> pyvips.Image:
+def _through_profile(stored: pyvips.Image, unit: pyvips.Image, kind: ColourKind, wide: bool) -> pyvips.Image:
     """From a picture with a profile, or from CMYK without one; `unit` is the same from 0 to 1."""
     device = stored if stored.format == "uchar" else _in_16_bits(unit)
     if kind.channels < 4 and (profile := matrix_profile(bytes(stored.get(_PROFILE_FIELD)))):
-        return _by_matrix(device, profile)
-    return _from_8_bits(device) if device.format == "uchar" else _from_16_bits(device, kind.channels)
+        return _by_matrix(device, profile, wide)
+    if device.format == "uchar" and not wide:
+        return _from_8_bits(device)
+    named = device if device.format == "uchar" else device.copy(interpretation=_SPACE_16[kind.channels])
+    return _from_device(named, wide)
 
 
-def _by_matrix(device: pyvips.Image, profile: MatrixProfile) -> pyvips.Image:
-    """In floating point; what sRGB does not have is clipped."""
-    if len(profile.curves) == 1:
-        return encoded(profile.linear(device))
-    return encoded(_linear_srgb(device, profile))
+def _by_matrix(device: pyvips.Image, profile: MatrixProfile, wide: bool) -> pyvips.Image:
+    """In floating point."""
+    linear = profile.linear(device) if len(profile.curves) == 1 else _linear_srgb(device, profile)
+    return encoded_wide(linear) if wide else encoded(linear)
 
 
 def _linear_srgb(device: pyvips.Image, profile: MatrixProfile) -> pyvips.Image:
@@ -171,7 +178,16 @@ def share_outside_srgb(image: pyvips.Image) -> float:
 
 def encoded(linear: pyvips.Image) -> pyvips.Image:
     """sRGB of 0..1 from its linear light, float, clipped to 0..1 (IEC 61966-2-1, section 5.3)."""
-    light = linear.clamp()
+    return _curved(linear.clamp())
+
+
+def encoded_wide(linear: pyvips.Image) -> pyvips.Image:
+    """As `encoded`, but nothing is clipped: the curve goes on above 1, and is mirrored below 0."""
+    amount = _curved(linear.abs())
+    return (linear < 0).ifthenelse(-amount, amount)
+
+
+def _curved(light: pyvips.Image) -> pyvips.Image:
     return (light <= 0.0031308).ifthenelse(light * 12.92, light ** (1 / 2.4) * 1.055 - 0.055)
 
 
@@ -187,19 +203,22 @@ def _from_8_bits(device: pyvips.Image) -> pyvips.Image:
     return converted.cast("float").linear(1 / _WHITE_16, 0)
 
 
-def _from_16_bits(device: pyvips.Image, channels: int) -> pyvips.Image:
+def _from_device(device: pyvips.Image, wide: bool) -> pyvips.Image:
     """Through the profile by way of CIELAB.
 
     For 16 bits in, LittleCMS replaces the one step by a coarse table: saturated Display P3 came out up to
     13/255 off. The way through 16-bit CIELAB stayed within 0.9/255.
     """
-    named = device.copy(interpretation=_SPACE_16[channels])
-    return _from_lab(
-        named.icc_import(embedded=True, intent="relative", black_point_compensation=True, pcs="lab")
-    )
+    lab = device.icc_import(embedded=True, intent="relative", black_point_compensation=True, pcs="lab")
+    return _from_lab(lab, wide)
 
 
-def _from_lab(lab: pyvips.Image) -> pyvips.Image:
+def _from_lab(lab: pyvips.Image, wide: bool) -> pyvips.Image:
+    """From CIELab of white D50."""
+    if wide:
+        xyz = lab.Lab2XYZ(temp=[100 * value for value in WHITE_D50])
+        matrix = np.linalg.inv(srgb_matrix()) / 100
+        return encoded_wide(xyz.recomb(pyvips.Image.new_from_array(matrix.tolist())))
     converted = lab.icc_export(
         output_profile="srgb", intent="relative", black_point_compensation=True, pcs="lab", depth=16
     )

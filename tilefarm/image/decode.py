@@ -36,6 +36,7 @@ MAX_INPUT_PIXELS = 500_000_000
 _FLOAT_RANGE = 2.0
 _WORTH_A_NOTE = 0.01
 _DAMAGE = ("Corrupt JPEG data", "error in tile", "Read error", "Decoding error", "Discarding")
+_CLIPPED = "colours that sRGB lacks; they become the most saturated that it has"
 _PAGES_FIELD = "n-pages"
 _ORIENTATION_FIELD = "orientation"
 
@@ -59,6 +60,8 @@ class PictureInfo:
     """What shows through where it is clear, in sRGB."""
     decoder_bytes: int = 0
     """Memory that its decoder takes beside some rows."""
+    wide: bool = False
+    """Whether colours that sRGB lacks are kept when it is opened, as numbers outside 0..1."""
 
     def on(self, background: RGB, name: str, kept: bool = False) -> PictureInfo:
         """The same picture flattened on another background, which notes call `name`; `kept`: for painting."""
@@ -69,6 +72,11 @@ class PictureInfo:
         )
         notes = tuple(said if note == FLATTENED else note for note in self.notes)
         return replace(self, background=background, notes=notes)
+
+    def widened(self) -> PictureInfo:
+        """The same picture, opened with the colours that sRGB lacks."""
+        notes = tuple(note for note in self.notes if not note.endswith(_CLIPPED))
+        return replace(self, wide=True, notes=notes)
 
 
 def inspect(path: Path, label: str, most_pixels: int = MAX_INPUT_PIXELS) -> PictureInfo:
@@ -145,7 +153,7 @@ def with_clipped_colours(info: PictureInfo) -> PictureInfo:
         share = share_outside_srgb(open_picture(info.path, access="sequential", fail_on="error"))
     if share < _WORTH_A_NOTE:
         return info
-    note = f"{share:.0%} of it has colours that sRGB lacks; they become the most saturated that it has"
+    note = f"{share:.0%} of it has {_CLIPPED}"
     return replace(info, notes=(*info.notes, note))
 
 
@@ -171,7 +179,7 @@ def open_stored(info: PictureInfo, part: Literal["colour", "alpha"] = "colour") 
     """
     with reading(info):
         image = open_picture(info.path, access="sequential", fail_on="error")
-        return to_alpha(image) if part == "alpha" else to_srgb(image, info.background)
+        return to_alpha(image) if part == "alpha" else to_srgb(image, info.background, wide=info.wide)
 
 
 @contextmanager

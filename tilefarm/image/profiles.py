@@ -10,7 +10,7 @@ from pathlib import Path
 import pyvips
 from PIL import ImageCms
 
-from tilefarm.image.colour import srgb_matrix, srgb_profile
+from tilefarm.image.colour import WHITE_D50, XYZ, srgb_matrix, srgb_profile
 from tilefarm.spec.paths import check_is_file, found_path
 from tilefarm.spec.profile_names import PROFILE_NAMES, Intent
 
@@ -37,9 +37,6 @@ _HEADER_BYTES = 128
 _FIELD = "icc-profile-data"
 _WHITE_16 = 2**16 - 1
 _LONGEST_DESCRIPTION = 100
-XYZ = tuple[float, float, float]
-WHITE_D50: XYZ = (0.9642, 1.0, 0.8249)
-"""The white of the profile connection space."""
 
 
 @dataclass(frozen=True)
@@ -91,27 +88,31 @@ def load_profile_of(name_or_path: str | Path, model: bytes) -> OutputProfile:
     return profile
 
 
-def converted(image: pyvips.Image, profile: OutputProfile, intent: Intent) -> pyvips.Image:
+def converted(
+    image: pyvips.Image, profile: OutputProfile, intent: Intent, *, wide: bool = False
+) -> pyvips.Image:
     """The numbers of the profile for a 3-band float image in sRGB: float, 3 bands, 0..1.
 
-    What lies outside 0..1 is clipped first. The image itself where the profile is sRGB. Black point
+    What lies outside 0..1 is clipped first; where the image is `wide` it is colours that sRGB lacks, and the
+    profile may have. The image itself where the profile is sRGB. Black point
     compensation comes with the relative intent. Lazy, in strips: by float CIELab of white D50, from where
     LittleCMS computes in floating point; the result has 16 bits.
     """
     if profile.is_srgb:
         return image
-    unit = to_device(image, profile, intent).cast("float").linear(1 / _WHITE_16, 0)
+    unit = to_device(image if wide else image.clamp(), profile, intent).cast("float").linear(1 / _WHITE_16, 0)
     return unit.copy(interpretation="multiband")
 
 
 def to_device(image: pyvips.Image, profile: OutputProfile, intent: Intent) -> pyvips.Image:
-    """As `converted`, for a profile of any colour model: 16-bit integers, as many bands as it has colours."""
+    """As `converted` of a wide image, for a profile of any colour model: 16-bit integers, as many bands as it
+    has colours."""
     # By ICC.1:2022, section 6.3.2, absolute is relative with colours scaled by the white of the medium.
     # libvips' own absolute intent takes CIELab's white for 6504 K, and turned white blue.
     if intent == "absolute":
-        return lab_to_device(to_lab(image.clamp(), profile.white), profile, "relative")
+        return lab_to_device(to_lab(image, profile.white), profile, "relative")
     compensated = intent == "relative"
-    return lab_to_device(to_lab(image.clamp()), profile, intent, black_point_compensation=compensated)
+    return lab_to_device(to_lab(image), profile, intent, black_point_compensation=compensated)
 
 
 def lab_to_device(
@@ -134,8 +135,13 @@ def tagged(image: pyvips.Image, profile: OutputProfile) -> pyvips.Image:
 
 
 def to_lab(image: pyvips.Image, white: XYZ = WHITE_D50) -> pyvips.Image:
-    """CIELab from sRGB of 0..1 (IEC 61966-2-1, section 5.2), scaled so that `white` becomes L 100: float."""
-    linear = (image <= 0.04045).ifthenelse(image * (1 / 12.92), ((image + 0.055) * (1 / 1.055)) ** 2.4)
+    """CIELab from sRGB (IEC 61966-2-1, section 5.2; below 0 its curve mirrored): float.
+
+    Scaled so that `white` becomes L 100.
+    """
+    amount = image.abs()
+    light = (amount <= 0.04045).ifthenelse(amount * (1 / 12.92), ((amount + 0.055) * (1 / 1.055)) ** 2.4)
+    linear = (image < 0).ifthenelse(-light, light)
     scales = [100 * d50 / paper for d50, paper in zip(WHITE_D50, white, strict=True)]
     matrix = [
         [scale * value for value in row] for scale, row in zip(scales, srgb_matrix().tolist(), strict=True)

@@ -10,11 +10,10 @@ import pyvips
 
 from tilefarm.files import replacing
 from tilefarm.geometry import Size
-from tilefarm.image.colour import encoded, srgb_matrix
+from tilefarm.image.colour import WHITE_D50, encoded, srgb_matrix
 from tilefarm.image.engine import quantised, raw_image, saving
 from tilefarm.image.profiles import (
     CMYK_MODEL,
-    WHITE_D50,
     OutputProfile,
     lab_to_device,
     load_profile_of,
@@ -62,15 +61,19 @@ def write_proof(
     intent: Intent,
     paper_white: bool,
     dpi: float = DEFAULT_DPI,
+    *,
+    wide: bool = False,
 ) -> Proof:
     """Write the proof of a raw canvas of `size` as an 8-bit sRGB PNG of at most LONG_SIDE pixels a side.
 
-    `dpi` is that of the canvas: the proof is as large on paper. Replaces `target` atomically; the canvas
-    streams. Raises ResourceError where the disk is full.
+    `dpi` is that of the canvas: the proof is as large on paper. `wide`: its pixels outside 0..1 are colours
+    that sRGB lacks, which the press may have although the proof cannot show them. Replaces `target`
+    atomically; the canvas streams. Raises ResourceError where the disk is full.
     """
     with raw_image(source, size) as image:
         small = size if size.long_side <= LONG_SIDE else size.fit_long_side(LONG_SIDE)
-        picture = shrink(image.clamp(), small).copy_memory()
+        picture = shrink(image, small) if wide else shrink(image.clamp(), small).clamp()
+        picture = picture.copy_memory()
     with replacing(target) as temporary, saving(target), temporary.open("wb") as file:
         shown = quantised(soft_proof(picture, press, intent, paper_white), 255)
         dots = dpi * small.width / size.width / _MM_PER_INCH
@@ -81,7 +84,9 @@ def write_proof(
 
 
 def soft_proof(image: pyvips.Image, press: OutputProfile, intent: Intent, paper_white: bool) -> pyvips.Image:
-    """A 3-band float sRGB image, 0..1, as it looks when it is printed: the same kind of image.
+    """A 3-band float sRGB image as it looks when it is printed: the same kind of image, of 0..1.
+
+    What lies outside 0..1 is taken for colours that sRGB lacks.
 
     Colours go to the inks as for a print, with the intent. On the way back black is as dark as it prints,
     and the paper is the screen's white; with `paper_white` it has its own colour (absolute colorimetric).
@@ -100,7 +105,7 @@ def share_out_of_gamut(image: pyvips.Image, press: OutputProfile) -> float:
     cannot do. Tables of profiles are rough: what printable colours, those that came back once, lose on a
     second way is no fault of the colour and does not count.
     """
-    lab = to_lab(image.clamp())
+    lab = to_lab(image)
     once = _there_and_back(lab, press)
     lost = lab.dE00(once) - once.dE00(_there_and_back(once, press))
     return float((lost > OUT_OF_GAMUT).avg()) / 255

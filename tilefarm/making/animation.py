@@ -74,7 +74,8 @@ def _gif(
 
 def _request(animation: Animation, snapshots: Sequence[Path]) -> dict[str, Any]:
     """What decides the file: the keys, and which snapshots there are."""
-    return {**animation.model_dump(mode="json"), "snapshots": [path.stem for path in snapshots]}
+    keys = animation.model_dump(mode="json", exclude={"address"})
+    return {**keys, "snapshots": [path.stem for path in snapshots]}
 
 
 def _is_there(run: RunDir, path: Path, wanted: dict[str, Any]) -> bool:

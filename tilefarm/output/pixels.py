@@ -30,7 +30,7 @@ def finished_pixels(
     with ExitStack() as stack:
         image = stack.enter_context(raw_image(source, size))
         profile = load_profile(form.profile)
-        device = converted(image, profile, form.intent)
+        device = converted(image, profile, form.intent, wide=form.wide)
         picture = quantised(device, white)
         if form.dither:
             noisy = dithered(device, form.seed)

@@ -8,14 +8,16 @@ from tilefarm.errors import JobError
 from tilefarm.files import remove_leftovers
 from tilefarm.geometry import Size
 from tilefarm.image.proof import load_press, write_proof
+from tilefarm.spec.file_form import FileForm
 from tilefarm.spec.proof import Proof, proof_path
 
 
-def proof_beside(canvas: Path, size: Size, output: Path, proof: Proof, dpi: float) -> str:
-    """Write NAME-proof.png for a raw canvas of `size` and `dpi`, and say in one sentence what it found.
+def proof_beside(canvas: Path, size: Size, output: Path, proof: Proof, form: FileForm) -> str:
+    """Write NAME-proof.png for a raw canvas of `size`, and say in one sentence what it found.
 
-    The canvas streams, and the same one gives the same bytes. Raises JobError where the profile cannot be
-    used any more, ResourceError where the disk is full.
+    `form` is the output's: its resolution, and what the canvas's numbers mean. The canvas streams, and the
+    same one gives the same bytes. Raises JobError where the profile cannot be used any more, ResourceError
+    where the disk is full.
     """
     try:
         press = load_press(proof.profile)
@@ -23,5 +25,7 @@ def proof_beside(canvas: Path, size: Size, output: Path, proof: Proof, dpi: floa
         raise JobError(f"output.proof.profile {error}") from None
     target = proof_path(output)
     remove_leftovers(target)
-    found = write_proof(canvas, size, target, press, proof.intent, proof.paper_white, dpi)
+    found = write_proof(
+        canvas, size, target, press, proof.intent, proof.paper_white, form.dpi, wide=form.wide
+    )
     return f"{target} shows the print: {found.sentence}"

@@ -40,10 +40,10 @@ class ConsoleReport:
         self._live: Progress | None = None
         if console.is_terminal:
             self._live = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 TextColumn("{task.percentage:3.0f}%"),
-                TextColumn("{task.fields[detail]}"),
+                TextColumn("{task.fields[detail]}", markup=False),
                 console=console,
                 transient=True,
             )
@@ -177,6 +177,8 @@ _CHANGES = {
     "set aside": "is set aside",
     "fewer": "needed more memory than there was, fewer work at a time from now on",
     "gone": "will not come back",
+    "joined": "has joined",
+    "refused": "could not join",
 }
 
 

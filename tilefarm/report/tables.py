@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
@@ -79,8 +80,14 @@ def _kept_line(kept: KeptPieces) -> str:
     return text
 
 
-def status_lines(root: str, record: dict[str, Any] | None, locked: bool, paused: bool = False) -> list[str]:
-    """What is known of a run, from its folder alone.
+def status_lines(
+    root: str,
+    record: dict[str, Any] | None,
+    locked: bool,
+    paused: bool = False,
+    how: Mapping[str, str] | None = None,
+) -> list[str]:
+    """What is known of a run, from its folder alone. `how`: other ways to `resume` or `fetch` it.
 
     A level of the exact method that is in progress has its `steps_done` in the record.
     """
@@ -100,12 +107,13 @@ def status_lines(root: str, record: dict[str, Any] | None, locked: bool, paused:
         )
         if level.get("steps_done") is not None:
             lines[-1] += f", step {level['steps_done']} of {level['iterations']}"
+    how = how or {"resume": f"tilefarm resume {root}"}
     if status == "done":
-        lines.append(f"  output {record['output']}")
+        lines.append(f"  fetch it with: {how['fetch']}" if "fetch" in how else f"  output {record['output']}")
     elif status == "paused":
         lines.append(f"  go on with: tilefarm unpause {root}")
     elif status in ("interrupted", "failed", "cancelled"):
-        lines.append(f"  resume with: tilefarm resume {root}")
+        lines.append(f"  resume with: {how['resume']}")
     return lines
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from tilefarm.errors import JobError
+from tilefarm.errors import JobError, TilefarmError
 from tilefarm.files import sync_folder
 from tilefarm.rundir.layout import RunDir, RunLock
 from tilefarm.rundir.summary import read_summary, write_summary
@@ -24,6 +25,14 @@ def mark_ended(run: RunDir, status: str, message: str, exit_code: int) -> bool:
         return False
     write_summary(run, record | {"status": status, "message": message, "exit_code": exit_code})
     return True
+
+
+def outcome_of(run: RunDir) -> dict[str, Any]:
+    """run.json; that the job failed where there is none to read."""
+    with suppress(TilefarmError):
+        if (record := read_summary(run)) is not None:
+            return record
+    return {"status": "failed"}
 
 
 def exit_code_of(record: Mapping[str, Any]) -> int | None:

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ _PROGRESS = {"StepsProgress", "PiecesProgress"}
 class EventLog:
     """Appends one JSON line per record: the event's kind, the wall-clock time and its fields."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, about: Mapping[str, str] | None = None) -> None:
+        """`about`: fields that every record gets."""
+        self._about = dict(about or {})
         self._file = path.open("ab", buffering=0)
         self._torn = _ends_torn(path)
         self._offset = time.time() - time.monotonic()  # of this moment: the clock may be set at any later one
@@ -38,6 +41,7 @@ class EventLog:
         record = {
             "event": kind,
             "time": round(time.monotonic() + self._offset, 3),
+            **self._about,
             **dataclasses.asdict(event),
         }
         data = (json.dumps(record, separators=(",", ":")) + "\n").encode()

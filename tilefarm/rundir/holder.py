@@ -42,6 +42,11 @@ class Holder(BaseModel):
             _start_of(self.process) or ""
         )
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether that process is still at work, where its id is one of this system's."""
+        return bool(self.started) and _start_of(self.process) == self.started
+
     def __str__(self) -> str:
         return f"process {self.process} on {self.host} since {self.since}"
 

@@ -19,6 +19,7 @@ from tilefarm.errors import JobError, TilefarmError
 from tilefarm.files import telling_when_full
 from tilefarm.sealed import DamagedError, opened_json, sealed_json
 from tilefarm.solve.contract import Precision
+from tilefarm.solve.traffic import Traffic
 from tilefarm.spec.file_form import DEFAULT_QUALITY, Compression
 from tilefarm.spec.profile_names import Intent
 
@@ -91,6 +92,8 @@ class RoundDone(_Line):
     """Of the exact method: passes over the pieces with numbers that were not finite."""
     moments_crc: tuple[int, int] | None = None
     """Of the canvases of Adam's means, where there are any."""
+    traffic: Traffic | None = None
+    """Of the exact method's committed evaluations."""
 
 
 class Exported(_Line):

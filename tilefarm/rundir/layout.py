@@ -112,6 +112,11 @@ class RunDir:
         return self.root / "animation.json"
 
     @property
+    def deliveries(self) -> Path:
+        """Which finished files were sent to addresses."""
+        return self.root / "deliveries.json"
+
+    @property
     def losses(self) -> Path:
         """The plot of the losses."""
         return self.root / "losses.png"

@@ -15,6 +15,21 @@ from typing import Any
 from tilefarm.rundir.holder import read_holder
 from tilefarm.rundir.layout import RunDir
 
+FACTS = (
+    "time",
+    "share",
+    "seconds",
+    "seconds_left",
+    "level",
+    "round",
+    "rounds",
+    "iteration",
+    "iterations",
+    "doing",
+    "workers",
+    "driver_rss_bytes",
+)
+
 
 class LiveFile:
     """The file of one driver, which holds the run's lock."""
@@ -49,6 +64,12 @@ def read_live(run: RunDir) -> dict[str, Any]:
     if holder is None or record.get("driver") != [holder.process, holder.started]:
         return {}  # of one that was killed
     return record
+
+
+def live_facts(run: RunDir) -> dict[str, Any] | None:
+    """What scripts are told of a run at work; None where its driver has said nothing yet."""
+    record = read_live(run)
+    return {name: record.get(name) for name in FACTS} if record else None
 
 
 def _read(path: Path) -> dict[str, Any]:

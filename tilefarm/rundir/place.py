@@ -22,7 +22,7 @@ def telling_of_place(root: Path, way: str = "choose another place with --run-dir
     except OSError as error:
         if error.errno in DISK_FULL:
             raise ResourceError(
-                f"the disk became full while {root} was made; free some space and resume"
+                f"the disk became full while {root} was made; free some space and start it again"
             ) from error
         raise JobError(
             f"the run folder {root} cannot be used ({error.strerror}); it must be a folder that can be "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from threading import Lock
 from typing import Any
@@ -12,15 +13,16 @@ from typing import Any
 import tilefarm
 from tilefarm.errors import TilefarmError
 from tilefarm.files import write_text
-from tilefarm.plan.build import RenderPlan
+from tilefarm.plan.build import LevelPlan, RenderPlan
+from tilefarm.rundir.journal import RoundDone
 from tilefarm.rundir.layout import RunDir
 from tilefarm.rundir.state import RunState
+from tilefarm.rundir.summary_form import can_be_shown
 from tilefarm.spec.model import Job
 
 _writing = Lock()
 """The thread that ends a process in a hurry writes it too."""
 STATUSES = ("running", "done", "failed", "interrupted", "cancelled")
-_SHOWN = {"status", "output", "width", "height", "seconds", "levels"}
 
 
 def summarize(
@@ -34,7 +36,7 @@ def summarize(
     worker_losses: int = 0,
 ) -> dict[str, Any]:
     """The record of a run; seconds are those of finished rounds and levels, over all its sessions."""
-    levels = []
+    levels: list[dict[str, Any]] = []
     for level in plan.levels:
         rounds = [state.rounds[key] for key in sorted(state.rounds) if key[0] == level.index]
         start = state.levels.get(level.index)
@@ -49,6 +51,7 @@ def summarize(
                 "loss_first": rounds[0].loss_first if rounds else None,
                 "loss_last": rounds[-1].loss_last if rounds else None,
                 "seconds": round((start.seconds if start else 0) + sum(r.seconds for r in rounds), 3),
+                "traffic": _traffic(level, rounds),
             }
         )
     export_seconds = state.exports[-1].seconds if state.exports else 0.0
@@ -59,7 +62,11 @@ def summarize(
         "width": plan.output.width,
         "height": plan.output.height,
         "method": job.method,
-        "color": {"mode": job.color.mode, "when": job.color.moment},
+        "color": {
+            "mode": job.color.mode,
+            "when": job.color.moment,
+            "working_space": job.color.working_space,
+        },
         "network": job.network.name,
         "weights_sha256": state.started.weights_sha256 if state.started else None,
         "precision": state.started.precision if state.started else None,
@@ -78,6 +85,15 @@ def summarize(
     }
 
 
+def _traffic(level: LevelPlan, rounds: Sequence[RoundDone]) -> dict[str, float] | None:
+    """Bytes between driver and workers in the exact method's evaluations; None without any on record."""
+    for line in rounds:
+        if line.traffic is not None:
+            pixels = level.grid.tile.pixels
+            return asdict(line.traffic) | {"bytes_per_pixel": round(line.traffic.per_pixel(pixels), 2)}
+    return None
+
+
 def write_summary(run: RunDir, record: dict[str, Any]) -> None:
     """Replace run.json."""
     with _writing:
@@ -92,7 +108,7 @@ def read_summary(run: RunDir) -> dict[str, Any] | None:
         return None
     except (ValueError, RecursionError):
         record = None
-    if not isinstance(record, dict) or not record.keys() >= _SHOWN:
+    if not isinstance(record, dict) or not can_be_shown(record):
         raise TilefarmError(
             f"{run.summary} is damaged or from another version of tilefarm; "
             f"'tilefarm resume {run.root}' writes it anew"

@@ -20,6 +20,7 @@ ColorMode = Literal[
     "luminance",
 ]
 When = Literal["before", "after", "every_level"]
+WorkingSpace = Literal["srgb", "wide"]
 
 MATCHING: tuple[ColorMode, ...] = ("histogram_rgb", "histogram_hsv", "statistics")
 """Modes that need only the content's distribution of colours, and not its pixels in their places."""
@@ -33,6 +34,9 @@ class Color(Section):
     mode: ColorMode = "style"
     when: When | None = None
     """None: before for modes that match distributions, after for those that take the content's pixels."""
+    working_space: WorkingSpace = "srgb"
+    """What numbers pictures are painted in. `wide`: sRGB's own, which go on below 0 and above 1 for colours
+    that sRGB lacks (the idea of scRGB, IEC 61966-2-2, with sRGB's curve mirrored at 0)."""
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
@@ -47,6 +51,11 @@ class Color(Section):
         if mode in ("style", "luminance") and when is not None:
             why = "changes no colours" if mode == "style" else "paints the brightness alone from the start"
             yield Conflict(("when",), f"cannot be given for color.mode {mode}, which {why}; remove it")
+        if given.get("working_space") == "wide" and mode != "style":
+            yield Conflict(
+                ("working_space",),
+                f"must be srgb for color.mode {mode}, which knows no colours beyond sRGB, got 'wide'",
+            )
 
     @property
     def moment(self) -> When | None:
@@ -61,6 +70,11 @@ class Color(Section):
     def grey(self) -> bool:
         """Whether only the brightness is painted."""
         return self.mode == "luminance"
+
+    @property
+    def wide(self) -> bool:
+        """Whether colours that sRGB lacks are kept, as numbers outside 0..1."""
+        return self.working_space == "wide"
 
     @property
     def of_styles(self) -> ColorMode:
@@ -82,9 +96,10 @@ class Color(Section):
     @property
     def deciding(self) -> dict[str, str]:
         """What decides the values of the canvas, ready for JSON; empty where only the output changes."""
+        space: dict[str, str] = {"working_space": self.working_space} if self.wide else {}
         if self.grey or self.moment in ("before", "every_level"):
-            return {"mode": self.mode, "when": self.moment or ""}
-        return {}
+            return {"mode": self.mode, "when": self.moment or ""} | space
+        return space
 
 
 def from_short_form(value: Any) -> Any:

@@ -45,6 +45,9 @@ class FileForm:
     """Whether noise of a step or less replaces plain rounding to 8 bits."""
     seed: int = 0
     """Of that noise."""
+    wide: bool = False
+    """Whether pixels outside 0..1 are colours that sRGB lacks (`color.working_space: wide`): they are not
+    clipped before they are converted to the profile."""
 
     def __post_init__(self) -> None:
         if self.format in EIGHT_BITS_ONLY and self.bit_depth != 8:

@@ -50,7 +50,7 @@ def _profile(value: Any, info: ValidationInfo) -> Path | str:
     except ValueError:
         if Path(value).suffix:
             raise
-        advice = did_you_mean(str(value), PROFILE_NAMES)
+        advice = did_you_mean(str(value).lower(), PROFILE_NAMES)
         raise ValueError(f"{rule}, got {found(str(value))}{advice}") from None
     return path
 
@@ -137,7 +137,7 @@ class FileKeys(Section):
         """The kind of file, from the path's ending."""
         return OUTPUT_FORMATS[self.path.suffix.lower()]
 
-    def form_at(self, dpi: float, seed: int) -> FileForm:
+    def form_at(self, dpi: float, seed: int, wide: bool) -> FileForm:
         """Everything about the file but its place, its size and its pixels."""
         given = {key: getattr(self, key) for key in _DEFAULTS}
         return FileForm(
@@ -148,6 +148,7 @@ class FileKeys(Section):
             self.intent,
             dither=self.dither,
             seed=seed,
+            wide=wide,
             **{key: value for key, value in given.items() if value is not None},
         )
 

@@ -39,12 +39,13 @@ def pixel_inputs(job: Job) -> dict[str, object]:
     Inputs count with the SHA-256 of their bytes and not with their names. Left out is what only names,
     places, encodes or speeds up the picture: name, output.path, dpi where it does not set the size,
     bit_depth, colours that the finished canvas gets, whether alpha is kept, and compute without its
-    precision. Raises JobError if an input cannot be read.
+    precision and without a transport that loses nothing. Raises JobError if an input cannot be read.
     """
     weights = job.network.weights
     later: dict[str, object] = {
         "init_noise": job.init_noise,
         "color": job.color.deciding,
+        "transport": job.compute.transport if job.compute.transport == "half" else "",
         "background": "" if job.alpha.background == "white" else job.alpha.background,
     }
     return {

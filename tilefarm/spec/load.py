@@ -14,7 +14,7 @@ from tilefarm.spec.bounds import outputs_outside
 from tilefarm.spec.model import Job
 from tilefarm.spec.overrides import Override, apply, parse_override
 from tilefarm.spec.presets import PRESETS
-from tilefarm.spec.problems import dotted, sentence
+from tilefarm.spec.problems import dotted, is_echo, sentence
 from tilefarm.spec.values import NAME_RULE, is_name
 from tilefarm.spec.yaml_source import Document, Location, check_name, parse, read_job_text
 
@@ -130,7 +130,7 @@ def _validation_problems(
     placed: list[tuple[float, str]] = []
     for details in error.errors():
         location = _as_written(details, document.data)
-        if _starts_with_any(location, document.unreadable) or _is_echo(details):
+        if _starts_with_any(location, document.unreadable) or is_echo(details):
             continue
         line, place = _place(location, document, overrides, path)
         cause = f" (preset: {document.data.get('preset')} sets the other key)" * (details["loc"] in of_preset)
@@ -157,11 +157,6 @@ def _place(
         if line := document.lines.get(location[:end]):
             return line, f"{path}, line {line}"
     return 0, str(path)
-
-
-def _is_echo(details: ErrorDetails) -> bool:
-    """Pydantic also calls a list too short whose entries are enough but wrong."""
-    return details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]
 
 
 def _starts_with_any(location: Location, prefixes: set[Location]) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo
 
+from tilefarm.spec.destination import DestinationKey, destination_conflicts, with_local_copy
 from tilefarm.spec.paths import to_new_file
 from tilefarm.spec.section import Conflict, Section, written
 from tilefarm.spec.values import Number, found
@@ -52,6 +53,18 @@ class Animation(Section):
     """How long the picture emerges; the last frame is held on top of it."""
     level: AnimationLevel = "all"
     """The level that is shown, counted from 1 at the coarsest; or all of them, one after the other."""
+    address: DestinationKey = None
+    """As of `output`."""
+
+    @classmethod
+    def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
+        """Of path and address."""
+        yield from destination_conflicts(given)
+
+    @classmethod
+    def prepared(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The file here for one that goes elsewhere."""
+        return with_local_copy(given)
 
     @property
     def format(self) -> Literal["gif", "mp4"]:

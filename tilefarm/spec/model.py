@@ -29,6 +29,7 @@ from tilefarm.spec.rules import overwritten_inputs, unfollowable_gradients, unkn
 from tilefarm.spec.section import Conflict, Section
 from tilefarm.spec.sheet import Target
 from tilefarm.spec.start import Init, useless_noise
+from tilefarm.spec.transport import Transport
 from tilefarm.spec.useless import useless_keys
 from tilefarm.spec.values import (
     USUAL_TILE,
@@ -40,6 +41,7 @@ from tilefarm.spec.values import (
     TileSize,
     Workers,
 )
+from tilefarm.spec.vectors import VectorsPlace, vectors_conflicts
 
 __all__ = [
     "Alpha",
@@ -154,6 +156,8 @@ class Compute(Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     workers: Workers = "auto"
     memory: Memory = "auto"
+    transport: Transport = "auto"
+    vectors: VectorsPlace = "auto"
 
 
 class Job(Section):
@@ -184,7 +188,7 @@ class Job(Section):
     @property
     def form(self) -> FileForm:
         """What kind of file the picture becomes."""
-        return self.output.form(self.seed)
+        return self.output.form(self.seed, self.color.wide)
 
     @classmethod
     def prepared(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -209,5 +213,6 @@ class Job(Section):
         yield from alpha_without_place(given)
         yield from preset_without_alpha(given)
         yield from useless_keys(own, given)
+        yield from vectors_conflicts(given.get("compute"), given.get("optimizer"), given.get("method"))
         if folder is not None:
             yield from overwritten_inputs(given, folder)

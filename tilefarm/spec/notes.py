@@ -27,6 +27,11 @@ def job_notes(job: Job) -> Iterator[str]:
     small = job.snapshots.long_side != plain.snapshots.long_side
     if small and not job.snapshots.every and job.animation is None:
         yield "snapshots.long_side: changes nothing without snapshots.every or an animation"
+    if job.color.wide and job.output.profile == "srgb":
+        yield (
+            "color.working_space: wide keeps colours that sRGB lacks, and output.profile: srgb drops them "
+            "from the file; set output.profile: display-p3 or adobe-rgb"
+        )
     if job.preset is not None:
         yield from _preset_notes(job, job.preset)
 

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from tilefarm.errors import JobError
 from tilefarm.geometry import Size
+from tilefarm.spec.destination import DestinationKey, destination_conflicts, with_local_copy
 from tilefarm.spec.file_form import FileForm
 from tilefarm.spec.file_keys import FileKeys
 from tilefarm.spec.output_presets import SIZE_KEYS as SIZE_KEYS
@@ -36,11 +37,14 @@ class Output(FileKeys):
     provenance: bool = True
     """Whether the file carries a record of how it was made."""
     proof: ProofKey = None
+    address: DestinationKey = None
+    """Where the file is sent when it is finished and checked; what a `path` that is an address stands for."""
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any], folder: Path | None) -> Iterator[Conflict]:
         """At most one key may ask for a size; and those of the preset and of the file."""
         yield from preset_conflicts(given)
+        yield from destination_conflicts(given)
         yield from super().conflicts(with_output_preset(given), folder)
         sizes = [key for key in SIZE_KEYS if given.get(key) is not None]
         for other in sizes[1:]:
@@ -52,8 +56,8 @@ class Output(FileKeys):
 
     @classmethod
     def prepared(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The preset's keys, as if they had been given."""
-        return with_output_preset(given)
+        """The preset's keys, as if they had been given, and the file here for one that goes elsewhere."""
+        return with_local_copy(with_output_preset(given))
 
     @field_validator("dpi", mode="before")
     @classmethod
@@ -84,9 +88,12 @@ class Output(FileKeys):
                 )
         return dpi
 
-    def form(self, seed: int) -> FileForm:
-        """Everything about the file but its place, its size and its pixels; `seed` is for its dithering."""
-        return self.form_at(self.dpi, seed)
+    def form(self, seed: int, wide: bool = False) -> FileForm:
+        """Everything about the file but its place, its size and its pixels.
+
+        `seed` is for its dithering; `wide`: the pixels are of `color.working_space: wide`.
+        """
+        return self.form_at(self.dpi, seed, wide)
 
     @property
     def resolved_dpi(self) -> float:

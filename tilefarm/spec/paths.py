@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator, ValidationInfo
 
+from tilefarm.spec.address import is_address, parse_address
 from tilefarm.spec.file_form import Format
 from tilefarm.spec.section import job_folder
 from tilefarm.spec.values import did_you_mean, found
@@ -37,6 +38,12 @@ def to_path(value: Any, folder: Path | None) -> Path:
         raise ValueError(f"must be the path of a file, got the number {found(value)}; put it in quotes")
     if not isinstance(value, str | Path):
         raise ValueError(f"must be the path of a file, got {found(value)}")
+    if is_address(value):
+        parse_address(str(value))  # says what is wrong with it
+        raise ValueError(
+            f"is an address, {found(value)}, where only output.path and animation.path may be one; fetch the "
+            "file, and name it here"
+        )
     path = Path(value)
     if folder is not None:
         try:

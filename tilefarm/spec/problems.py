@@ -22,6 +22,7 @@ _REQUIRED = {
     "image": "name the painting's file",
     "width": "a print needs width and height, for example 40cm",
     "height": "a print needs width and height, for example 30cm",
+    "nodes": "list the farm's machines, each with its speed",
 }
 
 
@@ -30,29 +31,37 @@ def dotted(location: Location) -> str:
     return ".".join(map(str, location))
 
 
-def sentence(error: ErrorDetails, location: Location) -> str:
+def sentence(
+    error: ErrorDetails, location: Location, root: type[Section] = Job, whole: str = "the job file"
+) -> str:
     """What is wrong, beginning with the key's name.
 
     `location` is where the mistake was written, which for the short form `style` is not where the model
-    has it.
+    has it. `root` is the model of the file, and `whole` what the file is called.
     """
     key, value, context = printable(dotted(location)), error["input"], error.get("ctx", {})
     kind = error["type"]
     if kind == "extra_forbidden":
-        return _unknown_key(error["loc"])
+        return _unknown_key(error["loc"], root, whole)
     if kind == "missing":
         name = "style" if location == ("styles",) else key
         where = ".".join(str(part) for part in error["loc"][-2:])
-        return f"{name} is missing; {_REQUIRED.get(where) or _REQUIRED[str(error['loc'][-1])]}"
+        wanted = _REQUIRED.get(where) or _REQUIRED.get(str(error["loc"][-1]))
+        return f"{name} is missing; {wanted or 'give it'}"
     if kind == "value_error":
         text = str(context["error"])
         return f"{key}{text}" if text.startswith(":") else f"{key} {text}"
     if kind == "model_type":
-        return _not_a_section(error["loc"], key, value)
+        return _not_a_section(error["loc"], key, value, root, whole)
     rule = _RULES[kind](context) if kind in _RULES else "has a value that cannot be used"
     advice = did_you_mean(value, _choices(context)) if kind == "literal_error" else ""
     got = str(len(value)) if kind in ("too_short", "too_long") else found(value)
-    return f"{key or 'the job file'} {rule}, got {got}{advice}"
+    return f"{key or whole} {rule}, got {got}{advice}"
+
+
+def is_echo(error: ErrorDetails) -> bool:
+    """Pydantic also calls a list too short whose entries are enough but wrong."""
+    return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
 
 
 _RULES: dict[str, Callable[[Mapping[str, Any]], str]] = {
@@ -86,24 +95,24 @@ def _choices(context: Mapping[str, Any]) -> list[str]:
     return str(context["expected"]).replace(" or ", ", ").replace("'", "").split(", ")
 
 
-def _unknown_key(location: Location) -> str:
+def _unknown_key(location: Location, root: type[Section], whole: str) -> str:
     section = location[:-1]
-    valid = _keys(section)
-    name = printable(dotted(section)) or "a job"
+    valid = _keys(section, root)
+    name = printable(dotted(section)) or ("a job" if root is Job else whole)
     advice = did_you_mean(location[-1], valid) or f"; its keys are {', '.join(valid)}"
     return f"{dotted(location)!r} is not a key of {name}{advice}"
 
 
-def _not_a_section(location: Location, key: str, value: object) -> str:
-    keys = ", ".join(_keys(location))
+def _not_a_section(location: Location, key: str, value: object, root: type[Section], whole: str) -> str:
+    keys = ", ".join(_keys(location, root))
     if value is None and location:
         return f"{key} is empty; remove it, or give it some of its keys {keys}"
-    return f"{key or 'the job file'} must be a mapping with the keys {keys}, got {found(value)}"
+    return f"{key or whole} must be a mapping with the keys {keys}, got {found(value)}"
 
 
-def _keys(location: Location) -> list[str]:
+def _keys(location: Location, root: type[Section]) -> list[str]:
     """The valid keys of the section at `location`."""
-    section: type[Section] = Job
+    section = root
     for part in location:
         if isinstance(part, str):
             section = _section_in(section.model_fields[part].annotation) or section

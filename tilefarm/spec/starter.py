@@ -94,6 +94,7 @@ output:
   # preset: lab-srgb         # What a purpose asks for: lab-srgb, lab-adobe, poster, web or archive. Delete
                              # the keys that are to come from it: what this file says comes first.
   # The finished picture: .tif for print shops, .png, .jpg or .webp for everything else.
+  # address: s3://bucket/a.tif   # Where it is also sent. Or path: s3://bucket/a.tif
   #
   # Its size. Without one of these lines it gets as many pixels as the photograph. Use at most one:
   # width: 6000              # Pixels across; the height follows from the photograph.
@@ -199,6 +200,8 @@ color:
                              # histogram_rgb, histogram_hsv, statistics; luminance paints without colour.
   # when: after              # The last step, which can be redone quickly. before changes the painting,
                              # every_level each size in turn. Without it: what suits the mode.
+  working_space: srgb        # wide keeps colours that sRGB lacks, from photographs in Display P3 or Adobe
+                             # RGB to an output.profile that has them; for mode style.
 
 alpha:
   mode: flatten              # keep writes the photograph's transparency into the picture (.tif, .png).
@@ -210,6 +213,10 @@ compute:
                              # float16 is for graphics cards that are too old for bfloat16.
   workers: auto              # How many pieces are painted at the same time.
   memory: auto               # The most memory to use, such as 8GiB. Lower it if other programs need room.
+  transport: auto            # How pictures travel to other machines: half takes half the bytes, and changes
+                             # the picture a little.
+  vectors: auto              # Where the optimizer's memory lies: driver, or workers, if there are many
+                             # machines. The picture is the same.
 
 snapshots:                   # Small copies of the picture while it is painted, in the run folder.
   every: 0                   # One every so many steps; 0: none. Short: snapshots: 10

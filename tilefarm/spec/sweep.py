@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tilefarm.errors import JobError
+from tilefarm.spec.destination import with_name_ending
 from tilefarm.spec.files import input_files, output_files
 from tilefarm.spec.globs import would_match
 from tilefarm.spec.load import checked_job, default_name, read_document
@@ -142,8 +143,10 @@ def _fill_outputs(data: dict[str, Any], name: str, ending: str) -> None:
     """The run's own files: its name for `{name}`, or its values behind the stem."""
     for key, formats in (("output", OUTPUT_FORMATS), ("animation", ANIMATION_FORMATS)):
         section = data.get(key)
-        if isinstance(section, dict) and "path" in section:
-            section["path"] = _filled(section["path"], formats, name, ending)
+        if isinstance(section, dict):
+            for one in ("path", "address"):
+                if one in section:
+                    section[one] = _filled(section[one], formats, name, ending)
         elif isinstance(section, str) and key == "animation":
             data[key] = _filled(section, formats, name, ending)
 
@@ -153,8 +156,8 @@ def _filled(written: Any, formats: Mapping[str, str], name: str, ending: str) ->
         return written  # told by the path's own rule, once, as it was written
     if PLACEHOLDER in written:
         return written.replace(PLACEHOLDER, name)
-    if ending and (stem := Path(written).stem):
-        return str(Path(written).with_name(f"{stem}{ending}{Path(written).suffix}"))
+    if ending and Path(written).stem:
+        return with_name_ending(written, ending)
     return written
 
 

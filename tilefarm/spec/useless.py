@@ -11,7 +11,7 @@ from tilefarm.spec.section import Conflict, written
 
 
 def useless_keys(own: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[Conflict]:
-    """Of the objective. `own` is the job as it was written, `given` the same with its preset's keys.
+    """Of the objective and of compute. `own` is the job as it was written, `given` with its preset's keys.
 
     Terms that were switched off by a weight of 0 may keep their layers: only the total variation is off where
     nobody has asked for that.
@@ -33,6 +33,13 @@ def useless_keys(own: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[C
         yield Conflict(
             ("objective", "style_layer_decay"),
             "changes nothing with a single layer in objective.style_layers; name more, or leave it out",
+            harmless=True,
+        )
+    transport = written(given.get("compute"), "transport")
+    if transport in ("packed", "half") and given.get("method") == "feathered":
+        yield Conflict(
+            ("compute", "transport"),
+            "changes nothing with method feathered; choose exact, or leave transport out",
             harmless=True,
         )
 

@@ -78,19 +78,24 @@ class Document:
     """Where the data holds None because the value could not be read; `problems` says why."""
 
 
-def read_job_text(path: Path) -> str:
-    """The text of a job file. Raises JobError if it is missing, no file, too large or not UTF-8."""
+def read_job_text(path: Path, kind: str = "job file") -> str:
+    """The text of a job file. Raises JobError if it is missing, no file, too large or not UTF-8.
+
+    `kind` is what the file is called.
+    """
     if path.is_dir():
-        raise JobError(f"{path} is a folder; give the path of a job file")
+        raise JobError(f"{path} is a folder; give the path of a {kind}")
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
-        raise JobError(f"{path} does not exist; 'tilefarm init' writes a starter job file") from None
+        way = "'tilefarm init' writes a starter job file"
+        way = way if kind == "job file" else "'tilefarm simulate --calibrate FILE' writes one of this machine"
+        raise JobError(f"{path} does not exist; {way}") from None
     except OSError as error:
         raise JobError(f"{path} cannot be read: {error.strerror}") from None
     if len(content) > MOST_BYTES:
-        raise JobError(f"{path} is larger than 1 MiB, the most that a job file may have; is it a job file?")
+        raise JobError(f"{path} is larger than 1 MiB, the most that a {kind} may have; is it a {kind}?")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
