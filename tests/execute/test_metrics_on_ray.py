@@ -17,6 +17,7 @@ from ray.cluster_utils import Cluster
 
 from tests import standins
 from tests.faulty import write_job
+from tests.small_cluster import small_cluster
 from tests.standins import Mixer
 from tilefarm.driver import render, run_folder
 from tilefarm.events import LevelBegan, RunStarted, StepTaken, TileFinished, WorkerChanged, WorkReturned
@@ -52,21 +53,8 @@ def expressions() -> list[str]:
 
 @pytest.fixture
 def head() -> Iterator[Cluster]:
-    settings = {"metrics_report_interval_ms": 1000}
-    found = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 2, "include_dashboard": False, "_system_config": settings},
-    )
-    mine = [standins, sys.modules[__name__]]
-    try:
-        for module in mine:  # the workers cannot import this folder
-            ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
+    with small_cluster(2, standins, sys.modules[__name__], metrics_report_interval_ms=1000) as found:
         yield found
-    finally:
-        cluster.leave()
-        for module in mine:
-            ray.cloudpickle.unregister_pickle_by_value(module)  # type: ignore[no-untyped-call]
-        found.shutdown()  # type: ignore[no-untyped-call]
 
 
 def lines(address: str) -> list[str]:

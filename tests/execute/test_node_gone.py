@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ray
 from ray.cluster_utils import Cluster
 
 from tests import standins
+from tests.small_cluster import small_cluster
 from tests.standins import Mixer
 from tilefarm.events import WorkerChanged
 from tilefarm.execute import cluster
@@ -47,19 +47,10 @@ def make(weights: Weights, device: str, threads: int) -> Worker:
 @pytest.fixture
 def machines() -> Iterator[Cluster]:
     """A head and another machine with a core each, joined."""
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    mine = [standins, sys.modules[__name__]]
-    try:
+    with small_cluster(1, standins, sys.modules[__name__]) as found:
         found.add_node(num_cpus=1)
         cluster.join(found.address)
-        for module in mine:  # the workers cannot import this folder
-            ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
         yield found
-    finally:
-        cluster.leave()
-        for module in mine:
-            ray.cloudpickle.unregister_pickle_by_value(module)  # type: ignore[no-untyped-call]
-        found.shutdown()  # type: ignore[no-untyped-call]
 
 
 def test_a_machine_that_goes_away_loses_no_tile(machines: Cluster) -> None:

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ray
 from PIL import Image
 from ray._private.internal_api import node_stats
 from ray.cluster_utils import Cluster
 
 from tests import pieces, standins
 from tests.pieces import PieceMixer
+from tests.small_cluster import small_cluster
 from tests.standins import opener
 from tilefarm.driver import Opener, render, run_folder
 from tilefarm.events import Event, PiecesProgress, TileFinished, WorkerChanged
@@ -131,15 +131,8 @@ class Machines:
 @pytest.fixture(scope="module")
 def head() -> Iterator[Cluster]:
     """A cluster whose head does no work."""
-    mine = [standins, pieces, sys.modules[__name__]]
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for module in mine:  # the workers cannot import this folder
-        ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
-    yield found
-    cluster.leave()
-    for module in mine:
-        ray.cloudpickle.unregister_pickle_by_value(module)  # type: ignore[no-untyped-call]
-    found.shutdown()  # type: ignore[no-untyped-call]
+    with small_cluster(0, standins, pieces, sys.modules[__name__]) as found:
+        yield found
 
 
 @pytest.fixture

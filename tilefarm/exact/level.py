@@ -35,23 +35,8 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
     picture until then, and the result after.
     """
     begin = tools.pauses.worked()
-    run, canvas = tools.run, tools.run.canvas(level.index)
-    window = level.grid.tile
-    picture = WholePicture(
-        targets.key, window, level.pieces, run.content(level.index), BORDER, level_regions(tools, level)
-    )
-
-    def on_piece(done: int, total: int) -> None:
-        tools.listen(PiecesProgress(level.index, "evaluating", done, total))
-
-    prepared, precision, workers = tools.prepared, tools.settings.precision, tools.executor.present
-    away = at_workers(prepared, level, workers, precision, room_for(run.optimizer(level.index)))
-    vectors = bytes_at_each(prepared, level, len(workers)) if away else 0
-    keep = choose_keeps(prepared, level, lambda: tools.executor.present, precision, vectors)
-    transport = prepared.job.compute.transport
-    evaluate = CoreEvaluator(tools.executor, tools.settings, targets, picture, keep, on_piece, transport)
-    optimizer = make_optimizer(tools, level, picture, evaluate, away)
-    evaluate.on_gone_wrong, evaluate.on_traffic = optimizer.count_gone_wrong, optimizer.count_traffic
+    run, canvas, window = tools.run, tools.run.canvas(level.index), level.grid.tile
+    optimizer, evaluate = _instruments(tools, level, targets)
     if not optimizer.resume():
         optimizer.start(lambda path: copy_window(canvas, level.size, level.grid.box(0), path))
     snapshots = LevelSnapshots(tools.prepared, run, level)
@@ -90,6 +75,33 @@ def paint_exact(tools: RunTools, level: LevelPlan, targets: LevelTargets) -> Non
     shutil.rmtree(run.optimizer(level.index))
     faults.reached("exact: optimizer removed")
     tools.listen(RoundFinished(level.index, 0, line.loss_first, line.loss_last, line.seconds))
+
+
+def _instruments(
+    tools: RunTools, level: LevelPlan, targets: LevelTargets
+) -> tuple[FileOptimizer[Any], WholeEvaluator]:
+    """What takes the level's steps, and what it evaluates the picture with; each knows the other."""
+    picture = WholePicture(
+        targets.key,
+        level.grid.tile,
+        level.pieces,
+        tools.run.content(level.index),
+        BORDER,
+        level_regions(tools, level),
+    )
+
+    def on_piece(done: int, total: int) -> None:
+        tools.listen(PiecesProgress(level.index, "evaluating", done, total))
+
+    prepared, precision, workers = tools.prepared, tools.settings.precision, tools.executor.present
+    away = at_workers(prepared, level, workers, precision, room_for(tools.run.optimizer(level.index)))
+    vectors = bytes_at_each(prepared, level, len(workers)) if away else 0
+    keep = choose_keeps(prepared, level, lambda: tools.executor.present, precision, vectors)
+    transport = prepared.job.compute.transport
+    evaluate = CoreEvaluator(tools.executor, tools.settings, targets, picture, keep, on_piece, transport)
+    optimizer = make_optimizer(tools, level, picture, evaluate, away)
+    evaluate.on_gone_wrong, evaluate.on_traffic = optimizer.count_gone_wrong, optimizer.count_traffic
+    return optimizer, evaluate
 
 
 def _steps(

@@ -169,13 +169,7 @@ def verify(
         tiled, found = run("tiled", cut)
     return Verdict(
         loss_rel_error=abs(tiled.losses.total / untiled.losses.total - 1),
-        statistics_rel_error=max(
-            (
-                _relative(tiled.sums.style(name).products, untiled.sums.style(name).products)
-                for name in untiled.sums.folded
-            ),
-            default=0.0,
-        ),
+        statistics_rel_error=_statistics_error(tiled, untiled),
         gradient_rel_error=_relative(found, wanted),
         halo=field.halo,
         tile=core,
@@ -186,6 +180,15 @@ def verify(
         tolerance=max(TOLERANCE[settings.precision], HALF_TOLERANCE if transport == "half" else 0.0),
         transport=transport,
     )
+
+
+def _statistics_error(tiled: WholeEvaluator, untiled: WholeEvaluator) -> float:
+    """The largest of all layers."""
+    errors = (
+        _relative(tiled.sums.style(name).products, untiled.sums.style(name).products)
+        for name in untiled.sums.folded
+    )
+    return max(errors, default=0.0)
 
 
 def _relative(found: np.ndarray, wanted: np.ndarray) -> float:

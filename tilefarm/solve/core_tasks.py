@@ -45,6 +45,28 @@ class Place:
 
 
 @dataclass(frozen=True)
+class OfCore:
+    """What is done where one core lies."""
+
+    place: Place
+
+    @property
+    def index(self) -> int:
+        """Of the piece."""
+        return self.place.index
+
+    @property
+    def level(self) -> str:
+        """Names the run and level."""
+        return self.place.level
+
+    @property
+    def core(self) -> Box:
+        """In the whole picture."""
+        return self.place.core
+
+
+@dataclass(frozen=True)
 class Put:
     """Take the core of a vector."""
 
@@ -114,26 +136,10 @@ class Variation:
 
 
 @dataclass(frozen=True)
-class CoreTask:
+class CoreTask(OfCore):
     """Something to do with one core's vectors."""
 
-    place: Place
     action: Put | Get | Combine | Differences | Dots | Norm1 | Collect
-
-    @property
-    def index(self) -> int:
-        """Of the piece."""
-        return self.place.index
-
-    @property
-    def level(self) -> str:
-        """Names the run and level."""
-        return self.place.level
-
-    @property
-    def core(self) -> Box:
-        """In the whole picture."""
-        return self.place.core
 
 
 @dataclass(frozen=True)
@@ -174,10 +180,9 @@ class CoreDone:
 
 
 @dataclass(frozen=True)
-class CropTask:
+class CropTask(OfCore):
     """A pass over a piece whose crop is put together where it is."""
 
-    place: Place
     piece: PieceTask
     """Without its crop."""
     point: str
@@ -192,21 +197,6 @@ class CropTask:
     """Pass 2: the neighbours' shares of the gradient."""
     has_graph: bool = False
     """Pass 2: whether the worker has the graph of pass 1."""
-
-    @property
-    def index(self) -> int:
-        """Of the piece."""
-        return self.place.index
-
-    @property
-    def level(self) -> str:
-        """Names the run and level."""
-        return self.place.level
-
-    @property
-    def core(self) -> Box:
-        """In the whole picture."""
-        return self.place.core
 
 
 @dataclass(frozen=True)
