@@ -32,12 +32,12 @@ TILES, BATCH = 12, 5
 TARGETS = LevelTargets("test", {}, {})
 
 
-class Spoiling(LocalExecutor):
-    """Solves as a stand-in does; in one batch it spoils one pixel of the last tile."""
+class Disturbed(LocalExecutor):
+    """Solves as a stand-in does, but for one batch: its result is changed, or forgotten."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, change: Callable[[BatchDone], BatchDone | None]) -> None:
         super().__init__(Mixer())
-        self._batch = batch
+        self._batch, self._change = batch, change
 
     def solve(
         self,
@@ -47,30 +47,21 @@ class Spoiling(LocalExecutor):
         on_progress: Callable[[Progress], None],
     ) -> Iterator[BatchDone]:
         for done in super().solve(settings, targets, batches, on_progress):
-            if done.index == self._batch:
-                *good, last = done.solutions
-                image = last.image.copy()
-                image[3, 4, 1] = np.nan
-                done = replace(done, solutions=(*good, replace(last, image=image)))
-            yield done
+            found = self._change(done) if done.index == self._batch else done
+            if found is not None:
+                yield found
 
 
-class Losing(LocalExecutor):
-    """Solves as a stand-in does, and forgets one batch."""
+def spoiled(done: BatchDone) -> BatchDone:
+    """One pixel of its last tile is no number."""
+    *good, last = done.solutions
+    image = last.image.copy()
+    image[3, 4, 1] = np.nan
+    return replace(done, solutions=(*good, replace(last, image=image)))
 
-    def __init__(self, batch: int) -> None:
-        super().__init__(Mixer())
-        self._batch = batch
 
-    def solve(
-        self,
-        settings: SolverSettings,
-        targets: LevelTargets,
-        batches: Iterable[Batch],
-        on_progress: Callable[[Progress], None],
-    ) -> Iterator[BatchDone]:
-        kept = (batch for batch in batches if batch.index != self._batch)
-        return super().solve(settings, targets, kept, on_progress)
+def lost(done: BatchDone) -> None:
+    """Nothing comes of it."""
 
 
 def render(folder: Path, executor: Executor, listen: Callable[[Event], None] = lambda event: None) -> RunDir:
@@ -128,7 +119,7 @@ def test_a_batch_is_on_record_when_its_pixels_are_durable(
 
 def test_nothing_of_a_batch_with_a_spoilt_tile_is_on_record(tmp_path: Path) -> None:
     with pytest.raises(TilefarmError, match="tile 9 came back with values that are not finite numbers"):
-        render(tmp_path, cast(Executor, Spoiling(1)))
+        render(tmp_path, cast(Executor, Disturbed(1, spoiled)))
     run = RunDir(tmp_path)
     assert recorded(run) == [0, 1, 2, 3, 4]
     slots = np.fromfile(run.tiles, "<f4").reshape(TILES, -1)
@@ -137,7 +128,7 @@ def test_nothing_of_a_batch_with_a_spoilt_tile_is_on_record(tmp_path: Path) -> N
 
 def test_a_batch_that_never_comes_back_is_not_blended(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="batch 1 was never finished"):
-        render(tmp_path, cast(Executor, Losing(1)))
+        render(tmp_path, cast(Executor, Disturbed(1, lost)))
     run = RunDir(tmp_path)
     assert recorded(run) == [0, 1, 2, 3, 4, 10, 11]
     assert not [line for line in read_journal(run.journal) if isinstance(line, RoundDone)]
