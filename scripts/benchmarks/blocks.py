@@ -22,7 +22,7 @@ from tilefarm.solve.folding import folded
 from tilefarm.solve.measure import by_position, core_slice, difference_sum, layer_sums
 from tilefarm.solve.network import FeatureNetwork
 from tilefarm.solve.objective import active
-from tilefarm.solve.tasks import Derivatives
+from tilefarm.solve.tasks import Derivatives, PieceSums
 from tilefarm.solve.whole import WholeObjective, WholeSums
 
 
@@ -104,20 +104,18 @@ class BlockMethod:
     def _statistics(self, picture: Picture) -> WholeSums:
         """Pass 1: the sums over the inner blocks' positions."""
         sums = WholeSums()
-        for piece, content in zip(self._blocks, self._contents, strict=True):
+        for number, (piece, content) in enumerate(zip(self._blocks, self._contents, strict=True)):
+            styles, errors, positions = {}, {}, {}
             with torch.no_grad():
                 features = self._network.features(_tensor(picture, piece.crop), list(self._strides))
             for name, found in features.items():
                 inner = by_position(self._inner(found, name, piece))
-                sums.positions[name] = sums.positions.get(name, 0) + len(inner)
+                positions[name] = len(inner)
                 if name in self._style:
-                    more = folded(layer_sums(inner, None, 1.0))
-                    before = sums.folded.get(name)
-                    sums.folded[name] = more if before is None else before + more
+                    styles[name] = folded(layer_sums(inner, None, 1.0))
                 if name in self._content:
-                    wanted = by_position(self._inner(content[name], name, piece))
-                    error = difference_sum(inner, wanted)
-                    sums.content_errors[name] = sums.content_errors.get(name, 0.0) + error
+                    errors[name] = difference_sum(inner, by_position(self._inner(content[name], name, piece)))
+            sums.add(PieceSums(number, positions, styles, errors, False, False))
         return sums
 
     def _block_gradient(self, image: Tensor, content: dict[str, Tensor], slopes: Derivatives) -> Picture:

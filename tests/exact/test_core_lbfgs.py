@@ -292,7 +292,8 @@ def test_little_goes_to_the_driver_and_back(tmp_path: Path) -> None:
     assert traffic.between == 12 * (shares + above - SIZE.pixels)
     assert traffic.gradients_back == 0
     assert traffic.sums_out == 0, "contents stay where they are"
-    assert traffic.sums_back == len(picture.pieces) * 8 * (1 + 2 + 3)
+    assert len(picture.pieces) == 4 + 2
+    assert traffic.sums_back == 2 * 8 * (1 + 2 + 3), "of four pieces and of two"
     assert optimizer.state.traffic.vectors > 0
 
 

@@ -125,6 +125,25 @@ def test_the_balance_looks_at_each_pace_once() -> None:
     assert sorted(asked) == list(range(16))
 
 
+@settings(max_examples=60, deadline=None)
+@given(PACES, st.integers(1, 60))
+def test_vectors_are_shared_out_in_rows_in_proportion_to_speed(paces: list[float], count: int) -> None:
+    homes, members = Homes(times_of(paces)), range(len(paces))
+    homes.share_out("level", [PIECE] * count, members)
+    found = [homes.of(index, "level", PIECE, members) for index in range(count)]
+    assert found == sorted(found), "pieces next to each other"
+    shares = [count / pace / sum(1 / each for each in paces) for pace in paces]
+    assert all(abs(found.count(worker) - share) <= 1 for worker, share in enumerate(shares))
+
+
+def test_members_get_rows_in_their_order_and_large_pieces_count_for_more() -> None:
+    homes = Homes(Deadlines(3))
+    homes.share_out("level", [PIECE] * 6, [2, 0])
+    assert [homes.of(index, "level", PIECE, [0, 1, 2]) for index in range(6)] == [2, 2, 2, 0, 0, 0]
+    homes.share_out("level", [Effort("work", 5), *[PIECE] * 5], [0, 1])
+    assert [homes.of(index, "level", PIECE, [0, 1]) for index in range(6)] == [0, 1, 1, 1, 1, 1]
+
+
 def test_who_keeps_what() -> None:
     homes = Homes(Deadlines(2))
     assert share_out(homes, 2, [0, 1]) == [0, 1]

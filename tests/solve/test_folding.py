@@ -44,8 +44,9 @@ def test_pieces_are_added_in_float64(dtype: type) -> None:
     parts[0] = LayerSums(parts[0].weights, parts[0].sums, parts[0].products * 1e9)
     for index, part in enumerate(parts):
         whole.add(PieceSums(index, {}, {"a": folded(part, dtype)}, {}, False, False))
-    found = whole.style("a")
-    wanted = sum(part.products.astype(dtype).astype(np.float64) for part in parts)
+    found = whole.styles()["a"]
+    one, two, three, four = (part.products.astype(dtype).astype(np.float64) for part in parts)
+    wanted = (one + two) + (three + four)
     assert found.products.dtype == np.float64
     np.testing.assert_array_equal(found.products, wanted)
     np.testing.assert_array_equal(found.products, found.products.transpose(0, 2, 1))

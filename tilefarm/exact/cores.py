@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ from numpy.typing import NDArray
 from tilefarm.canvas.vectors import Difference
 from tilefarm.errors import ResourceError, VectorsLostError
 from tilefarm.exact.evaluate import WholePicture
+from tilefarm.exact.meetings import stages
 from tilefarm.execute.call import WorkFailedError
-from tilefarm.execute.protocol import Executor, WorkerInfo
+from tilefarm.execute.protocol import Crews, Executor, WorkerInfo
 from tilefarm.files import reserve
 from tilefarm.geometry import Box, Size
 from tilefarm.image.window import open_raw, raw_bytes, read_window
 from tilefarm.plan.halo import Piece
+from tilefarm.solve.branches import Branch
 from tilefarm.solve.contract import SolverSettings
 from tilefarm.solve.core_tasks import (
+    Action,
     Collect,
     Combine,
     CoreDone,
@@ -32,6 +36,7 @@ from tilefarm.solve.core_tasks import (
     Differences,
     Dots,
     Get,
+    Join,
     Norm1,
     Part,
     Place,
@@ -41,7 +46,6 @@ from tilefarm.solve.core_tasks import (
 from tilefarm.solve.tasks import MissingState
 from tilefarm.solve.traffic import Traffic
 
-Action = Put | Get | Combine | Differences | Dots | Norm1 | Collect
 POINT = "x"
 """How the names of points begin."""
 _VALUE = 12
@@ -60,6 +64,7 @@ class CoreVectors:
         self._picture = picture
         self._session = 0
         self._crew: tuple[WorkerInfo, ...] = ()
+        self._crews: Crews = ()
         self._finite: dict[str, bool] = {}
         cores = [piece.core for piece in picture.pieces]
         self.reaches = [reach(piece, picture.size) for piece in picture.pieces]
@@ -82,19 +87,48 @@ class CoreVectors:
 
     def hand_out(self, files: Sequence[Path]) -> None:
         """Begin anew with these vectors, read from their files, and with all workers that are there."""
-        self._executor.share_out()
-        self._crew = self._executor.present
         self._session += 1
         self._parts.clear()
-        size = self._picture.size
+        size, places = self._picture.size, [self.place(index) for index in range(len(self._picture.pieces))]
+        self._executor.share_out(self._settings, places)
+        self._crew = self._executor.present
+        self._crews = self._executor.crews(self._settings, places)
 
         def put(path: Path, index: int) -> Put:
             return Put(path.stem, read_window(open_raw(path, size), self._picture.pieces[index].core))
 
         for path in files:  # one by one: calls of all workers are in memory at a time
-            for _ in self._each(partial(put, path)):
+            for _ in self._each(partial(put, path), self.turns()):
                 pass
+        self._crews = self._executor.crews(self._settings, places)  # nobody may have been there before
         self.on_traffic(Traffic(vectors=len(files) * size.pixels * _VALUE))
+
+    def turns(self) -> list[int]:
+        """All pieces in an order in which all workers have something to do from the first ones on."""
+        if not self._crews:
+            return [*range(len(self._picture.pieces))]
+        rounds = zip_longest(*(pieces for machine in self._crews for pieces in machine))
+        return [index for each in rounds for index in each if index is not None]
+
+    def joined(self, evaluation: int) -> tuple[tuple[Branch, ...], int]:
+        """The statistics of pass 1, added up by each worker, by each machine, and from machine to machine.
+
+        Also how many branches have gone from worker to worker for that.
+        """
+        if not self._crews:
+            raise VectorsLostError("no worker is there")
+        given: dict[int, tuple[Branch, ...]] = {}
+        handed = 0
+        for meetings in stages(self._crews):
+            joins = {}
+            for each in meetings:
+                brought = tuple(branch for guest in each.guests for branch in given.pop(guest))
+                joins[each.host] = Join(evaluation, brought, each.to_driver)
+            for done in self._each(joins.__getitem__, [*joins]):
+                given[done.index] = done.branches
+            handed += sum(len(join.others) for join in joins.values())
+        (branches,) = given.values()
+        return branches, handed
 
     def has_newcomers(self) -> bool:
         """Whether workers have joined since."""
@@ -104,7 +138,7 @@ class CoreVectors:
         """Write a vector into a file."""
         size = self._picture.size
         reserve(target, raw_bytes(size))
-        for done in self._each(lambda index: Get(vector.stem)):
+        for done in self._each(lambda index: Get(vector.stem), self.turns()):
             box = self._picture.pieces[done.index].core
             pixels = open_raw(target, size, "r+")
             pixels[box.top : box.bottom, box.left : box.right] = done.pixels
@@ -153,9 +187,12 @@ class CoreVectors:
             total = total + np.asarray(done.numbers)
         return total
 
-    def _each(self, action: Callable[[int], Action]) -> Iterator[CoreDone]:
-        """Do something with every core; the answers in order."""
-        tasks = (CoreTask(self.place(index), action(index)) for index in range(len(self._picture.pieces)))
+    def _each(
+        self, action: Callable[[int], Action], turns: Sequence[int] | None = None
+    ) -> Iterator[CoreDone]:
+        """Do something with every core, or with those of `turns`; the answers in this order."""
+        indices = range(len(self._picture.pieces)) if turns is None else turns
+        tasks = (CoreTask(self.place(index), action(index)) for index in indices)
         return unlost(self._executor.with_cores(self._settings, tasks))
 
 

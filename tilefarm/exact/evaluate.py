@@ -154,8 +154,8 @@ class WholeEvaluator:
         # Not inside the handler: there the error would keep the first pass, and its calls, under way.
         work(True)
 
-    def _check(self, part: PieceSums | PieceGradient, again: bool) -> None:
-        if not is_sound(part):
+    def _check(self, sound: bool, again: bool) -> None:
+        if not sound:
             self.on_gone_wrong(1)
             raise DivergedError if again else AgainError
 
@@ -184,22 +184,22 @@ class WholeEvaluator:
         for part in found:
             if isinstance(part, MissingState):
                 raise AgainError
-            self._take(part, held, again)
+            self.on_gone_wrong(part.gone_wrong)
+            self._check(is_sound(part), again)
+            self.traffic += Traffic(sums_back=array_bytes(part))
+            self.sums.add(part)
+            self._note_kept(part, held)
+            self._on_piece(part.index + 1, 2 * len(self._picture.pieces))
         self._held = held
 
-    def _take(self, part: PieceSums, held: Held, again: bool) -> None:
-        """Add a piece's share of the statistics, and note what its worker has kept."""
-        self.traffic += Traffic(sums_back=array_bytes(part))
-        self.on_gone_wrong(part.gone_wrong)
-        self._check(part, again)
-        self.sums.add(part)
+    def _note_kept(self, part: PieceSums, held: Held) -> None:
+        """Note what a piece's worker has kept."""
         if part.holds_graph:
             held.graphs.add(part.index)
         if part.holds_crop:
             held.crops.add(part.index)
         if part.holds_content:
             held.contents.add(part.index)
-        self._on_piece(part.index + 1, 2 * len(self._picture.pieces))
 
     def _add_gradients(self, point: Path, gradient: Path, slopes: Derivatives, again: bool) -> None:
         """Pass 2: every piece's gradient, halo included, added in order."""
@@ -218,7 +218,7 @@ class WholeEvaluator:
                 raise AgainError
             self.traffic += Traffic(gradients_back=array_bytes(part))
             found = decoded(part.gradient)
-            self._check(PieceGradient(part.index, found), again)
+            self._check(is_sound(PieceGradient(part.index, found)), again)
             box = self._picture.pieces[part.index].crop
             pixels = open_raw(gradient, size, "r+")
             pixels[box.top : box.bottom, box.left : box.right] += found
@@ -241,10 +241,12 @@ class WholeEvaluator:
         coding = self._coding()
         return lambda index: next(self._counted([self._task(index, point, nothing, nothing, coding)], way))
 
-    def _tasks(self, point: Path, crops: set[int], contents: set[int]) -> Iterator[PieceTask]:
-        """The pieces in order; those in `crops` without their crop, those in `contents` without content."""
+    def _tasks(
+        self, point: Path, crops: set[int], contents: set[int], turns: Iterable[int] | None = None
+    ) -> Iterator[PieceTask]:
+        """The pieces in order or in another, without the crops and contents of those named."""
         coding = self._coding()
-        for index in range(len(self._picture.pieces)):
+        for index in range(len(self._picture.pieces)) if turns is None else turns:
             yield self._task(index, point, crops, contents, coding)
 
     def _task(

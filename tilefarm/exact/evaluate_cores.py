@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tilefarm.canvas.total_variation import mean_variation
 from tilefarm.exact.cores import CoreVectors, halo_bytes, received, unlost
-from tilefarm.exact.evaluate import AgainError, DivergedError, Held, WholeEvaluator
+from tilefarm.exact.evaluate import Held, WholeEvaluator
 from tilefarm.solve.core_tasks import CoreDone, CropSums, CropTask, Variation
 from tilefarm.solve.tasks import Derivatives
-from tilefarm.solve.traffic import Traffic
+from tilefarm.solve.traffic import Traffic, array_bytes
 from tilefarm.solve.whole import WholeSums
 
 
@@ -35,15 +35,29 @@ class CoreEvaluator(WholeEvaluator):
             return
         self.sums, held = WholeSums(), Held()
         self._evaluation += 1
-        self._horizontal = self._vertical = 0.0
+        count, found = len(self._picture.pieces), list[CropSums]()
         tasks = self._crop_tasks(self.vectors, point, self._held.contents, "sums_out", first=True)
         answers: Iterator[CropSums] = unlost(self._executor.with_cores(self._settings, tasks, self._keep))
-        for found in answers:
-            self._take(found.sums, held, again)
-            self._horizontal += found.horizontal
-            self._vertical += found.vertical
+        for answer in answers:
+            self.on_gone_wrong(answer.sums.gone_wrong)
+            self._check(answer.is_finite, again)
+            self._note_kept(answer.sums, held)
+            found.append(answer)
+            self._on_piece(len(found), 2 * count)
         self._held = held
-        self.traffic += Traffic(between=halo_bytes(self.vectors.halos))
+        self._add_up(self.vectors, sorted(found, key=lambda each: each.index))
+
+    def _add_up(self, vectors: CoreVectors, parts: Sequence[CropSums]) -> None:
+        """Numbers here, in the order of the pieces; the styles where they are."""
+        for part in parts:
+            self.sums.count(part.sums)
+        self._horizontal = sum((part.horizontal for part in parts), start=0.0)
+        self._vertical = sum((part.vertical for part in parts), start=0.0)
+        self.sums.branches, handed = vectors.joined(self._evaluation)
+        one = array_bytes(self.sums.branches[0].styles)
+        self.traffic += Traffic(
+            sums_back=len(self.sums.branches) * one, between=halo_bytes(vectors.halos) + handed * one
+        )
 
     def _total_variation(self, point: Path) -> float:
         if self.vectors is None:
@@ -64,11 +78,9 @@ class CoreEvaluator(WholeEvaluator):
             self._executor.with_cores(self._settings, tasks, self._keep, slopes)
         )
         for done in answers:
-            if not done.is_finite:
-                self.on_gone_wrong(1)
-                raise DivergedError if again else AgainError
+            self._check(done.is_finite, again)
             given.append(done)
-            self._on_piece(count + done.index + 1, 2 * count)
+            self._on_piece(count + len(given), 2 * count)
         parts = received(given, vectors.shares)
         weight = self._variation_weight
         size, exponent = self._picture.size, self._settings.tv_exponent
@@ -85,7 +97,7 @@ class CoreEvaluator(WholeEvaluator):
         self, vectors: CoreVectors, point: Path, contents: set[int], way: str, *, first: bool
     ) -> Iterator[CropTask]:
         everything = set(range(len(self._picture.pieces)))
-        for task in self._counted(self._tasks(point, everything, contents), way):
+        for task in self._counted(self._tasks(point, everything, contents, vectors.turns()), way):
             yield CropTask(
                 place=vectors.place(task.index),
                 piece=replace(task, coding="float32"),  # gradients go nowhere

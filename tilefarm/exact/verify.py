@@ -184,11 +184,8 @@ def verify(
 
 def _statistics_error(tiled: WholeEvaluator, untiled: WholeEvaluator) -> float:
     """The largest of all layers."""
-    errors = (
-        _relative(tiled.sums.style(name).products, untiled.sums.style(name).products)
-        for name in untiled.sums.folded
-    )
-    return max(errors, default=0.0)
+    found, wanted = tiled.sums.styles(), untiled.sums.styles()
+    return max((_relative(found[name].products, wanted[name].products) for name in wanted), default=0.0)
 
 
 def _relative(found: np.ndarray, wanted: np.ndarray) -> float:

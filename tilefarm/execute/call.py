@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from tilefarm.errors import TileFailedError, TilefarmError
@@ -10,6 +10,7 @@ from tilefarm.events import WorkGiven, WorkReturned
 from tilefarm.execute.deadlines import Effort
 from tilefarm.execute.protocol import Batch, Keep, Worker
 from tilefarm.execute.resident import Resident
+from tilefarm.geometry import Box
 from tilefarm.solve.contract import LevelTargets, SolverSettings
 from tilefarm.solve.core_tasks import CoreGroup, CoreTask, CropTask
 from tilefarm.solve.tasks import Derivatives, MeasureTask, PieceTask
@@ -48,11 +49,6 @@ class Call:
         """What the network does: pixels times passes."""
         return 0 if self.kind == "core" else self.effort.work
 
-    @property
-    def home_effort(self) -> Effort:
-        """Of pieces: what their homes are shared out by, whatever is done first."""
-        return replace(self, kind="piece_sums").effort
-
     def on(self, worker: Worker) -> Any:
         """Do it; returns and raises what the worker's method does."""
         task: Any = self.task
@@ -81,6 +77,11 @@ class WorkFailedError(TileFailedError):
         super().__init__(message)
         self.call = call
         self.error = error
+
+
+def piece_effort(settings: SolverSettings, core: Box) -> Effort:
+    """What homes are shared out by, whatever is done first: pass 1 of a piece."""
+    return Effort(("piece_sums", settings), core.size.pixels)
 
 
 def core_call(task: CoreTask | CoreGroup | CropTask, slopes: Derivatives | None) -> CallKind:

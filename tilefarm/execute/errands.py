@@ -16,8 +16,8 @@ from tilefarm.execute.deadlines import Effort
 from tilefarm.execute.dispatch import Dispatcher, Errand
 from tilefarm.execute.health import Fleet
 from tilefarm.execute.homes import IN_FULL, Homes
-from tilefarm.execute.protocol import FullTask, Keep, Keeps, WorkerInfo
-from tilefarm.solve.core_tasks import CoreGroup, CoreTask, CropTask, Get, Put
+from tilefarm.execute.protocol import Crews, FullTask, Keep, Keeps, WorkerInfo
+from tilefarm.solve.core_tasks import CoreGroup, CoreTask, CropTask, Get, Place, Put
 from tilefarm.solve.tasks import PieceTask
 from tilefarm.solve.traffic import array_bytes
 
@@ -98,14 +98,15 @@ class Errands:
         )
 
     def where_cores_are(
-        self, to_call: Callable[[Any], Call], keep: Keep | Keeps
+        self, to_call: Callable[[Any], Call], keep: Keep | Keeps, effort: Callable[[Any], Effort]
     ) -> Errand[CoreTask | CoreGroup | CropTask]:
-        """Work on what lies with a piece's worker alone: nobody else can do it, be he idle or not."""
+        """Work on what lies with a piece's worker alone: nobody else can do it, be he idle or not.
+
+        `effort(task)` is what the pieces' homes are shared out by.
+        """
         return replace(
             self.anywhere(to_call, keep.of),
-            home=lambda task, members: self._homes.of(
-                task.index, task.level, to_call(task).home_effort, members
-            ),
+            home=lambda task, members: self._homes.of(task.index, task.level, effort(task), members),
             copy=None,
             give_up=lambda task, message, error: VectorsLostError(message),
         )
@@ -126,6 +127,23 @@ class Errands:
             home = self._homes.of(task.index, task.level, effort(task), members) if members else 0
             groups.setdefault(home, []).append(task)
         yield from (CoreGroup(tuple(group)) for group in groups.values())
+
+    def share_out(self, places: Sequence[Place], effort: Callable[[Place], Effort]) -> None:
+        """Before vectors are handed out: to workers of the same machine go pieces next to each other."""
+        members = self._fleet.members()
+        if members:
+            nodes = [self._info[each].node for each in members]
+            members = sorted(members, key=lambda each: (nodes.index(self._info[each].node), each))
+            self._homes.share_out(places[0].level, [effort(place) for place in places], members)
+
+    def crews(self, places: Sequence[Place], effort: Callable[[Place], Effort]) -> Crews:
+        """Where pieces are at home."""
+        members = self._fleet.members()
+        crews: dict[str, dict[int, list[int]]] = {}
+        for place in places if members else ():
+            home = self._homes.of(place.index, place.level, effort(place), members)
+            crews.setdefault(self._info[home].node, {}).setdefault(home, []).append(place.index)
+        return tuple(tuple(map(tuple, machine.values())) for machine in crews.values())
 
     def balance(self) -> None:
         """Before an evaluation: pieces move where others have become faster, or came, or left."""

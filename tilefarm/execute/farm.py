@@ -6,7 +6,7 @@ know what was repeated. Actors are restarted by Ray when their process dies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -18,9 +18,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tilefarm.events import WorkerChanged, WorkEvent
 from tilefarm.execute.actor import Actor
 from tilefarm.execute.assignment import IN_FLIGHT
-from tilefarm.execute.call import Call, core_call
+from tilefarm.execute.call import Call, core_call, piece_effort
 from tilefarm.execute.cluster import leave
-from tilefarm.execute.deadlines import Patience
+from tilefarm.execute.deadlines import Effort, Patience
 from tilefarm.execute.dispatch import Errand
 from tilefarm.execute.errands import Errands
 from tilefarm.execute.health import Fleet
@@ -31,6 +31,7 @@ from tilefarm.execute.protocol import (
     KEEP_NOTHING,
     Batch,
     BatchDone,
+    Crews,
     FullTask,
     Keep,
     Keeps,
@@ -40,7 +41,7 @@ from tilefarm.execute.protocol import (
 )
 from tilefarm.execute.roll import Roll
 from tilefarm.solve.contract import LevelTargets, SolverSettings, Weights
-from tilefarm.solve.core_tasks import CoreGroup, CoreTask, CropTask
+from tilefarm.solve.core_tasks import CoreGroup, CoreTask, CropTask, Place
 from tilefarm.solve.tasks import (
     Derivatives,
     Measurement,
@@ -177,9 +178,13 @@ class RayExecutor:
         )
         return in_order(result for _, result, _ in self._errands.run(errand, tasks))
 
-    def share_out(self) -> None:
-        """Before vectors are handed out: pieces move where that is faster with the workers there are now."""
-        self._errands.balance()
+    def share_out(self, settings: SolverSettings, places: Sequence[Place]) -> None:
+        """Before vectors are handed out: pieces next to each other go to the same worker, and machine."""
+        self._errands.share_out(places, lambda place: piece_effort(settings, place.core))
+
+    def crews(self, settings: SolverSettings, places: Sequence[Place]) -> Crews:
+        """Where the vectors that were handed out are; nowhere while no worker is there."""
+        return self._errands.crews(places, lambda place: piece_effort(settings, place.core))
 
     def with_cores(
         self,
@@ -193,10 +198,21 @@ class RayExecutor:
         def to_call(task: CoreTask | CoreGroup | CropTask) -> Call:
             return Call(core_call(task, slopes), settings, task, slopes, KEEP_NOTHING)
 
-        errand = self._errands.where_cores_are(to_call, keep)
-        groups = self._errands.by_home(tasks, lambda task: to_call(task).home_effort)
+        asked: list[int] = []
+
+        def noted() -> Iterator[CoreTask | CropTask]:
+            for task in tasks:
+                asked.append(task.index)
+                yield task
+
+        def effort(task: CoreTask | CoreGroup | CropTask) -> Effort:
+            return piece_effort(settings, task.core)
+
+        errand = self._errands.where_cores_are(to_call, keep, effort)
+        groups = self._errands.by_home(noted(), effort)
         results = (result for _, result, _ in self._errands.run(errand, groups))
-        return in_order(part for each in results for part in (each if isinstance(each, tuple) else (each,)))
+        parts = (part for each in results for part in (each if isinstance(each, tuple) else (each,)))
+        return in_order(parts, asked)
 
     def peak_rss(self) -> tuple[int, ...]:
         """Every worker's largest resident size so far, in bytes; workers that do not answer are left out."""

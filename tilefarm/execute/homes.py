@@ -5,12 +5,17 @@ to evaluation. Each worker has as many pieces as it can do in the least time tha
 and in order each piece goes to the worker that is free first: all begin at once, and results come in about
 that order. Pieces move only where a worker came or left, or the slowest would need `MOST_OFF` more than in
 the best balance, or too many results would wait for one before them.
+
+Where the optimizer's vectors lie with the workers too, each has pieces next to each other: what they exchange
+and add up stays with them as far as it can.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 
 from tilefarm.execute.deadlines import Deadlines, Effort
 
@@ -44,9 +49,7 @@ class Homes:
     def of(self, index: int, level: str, effort: Effort, members: Sequence[int]) -> int:
         """The worker that a piece belongs to, one of `members`."""
         if level != self._level:
-            self._level = level
-            self._home, self._state, self._efforts = {}, {}, {}
-            self._free, self._seconds = {}, {}
+            self._begin(level)
         home = self._home.get(index)
         if home is None or home not in members:
             self._members = frozenset(members)
@@ -65,6 +68,21 @@ class Homes:
         """A worker did the first pass over a piece: it is at home there from now on."""
         self._home[index] = worker
         self._state[index] = (worker, life)
+
+    def share_out(self, level: str, efforts: Sequence[Effort], members: Sequence[int]) -> None:
+        """All pieces anew, by measured speed: each of `members`, in order, gets pieces next to each other.
+
+        A piece goes where its middle lies, when the work of all is laid along the paces of all.
+        """
+        self._begin(level)
+        self._members = frozenset(members)
+        paces = [1 / max(self._on_each(efforts[0], [each])[each], 1e-9) for each in members]
+        ends = [*accumulate(pace / sum(paces) for pace in paces)]
+        work = [float(effort.work) for effort in efforts]
+        for index, end in enumerate(accumulate(work)):
+            middle = (end - work[index] / 2) / sum(work)
+            self._home[index] = members[min(bisect_right(ends, middle), len(members) - 1)]
+        self._efforts = dict(enumerate(efforts))
 
     def balance(self, members: Sequence[int]) -> int:
         """Before an evaluation: move as many pieces as is needed, and say how many."""
@@ -87,6 +105,11 @@ class Homes:
             self._home.update(best if self._most_held(homes) > most_held else homes)
         self._members = frozenset(members)
         return sum(self._home[index] != home for index, home in before.items())
+
+    def _begin(self, level: str) -> None:
+        self._level = level
+        self._home, self._state, self._efforts = {}, {}, {}
+        self._free, self._seconds = {}, {}
 
     def _best(self, members: Sequence[int]) -> dict[int, int]:
         """Homes that nothing would have to move to, by index."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from tilefarm.errors import DeviceError, ResourceError, StoppedError, TilefarmError
@@ -14,6 +14,7 @@ from tilefarm.execute.protocol import (
     MAX_ATTEMPTS,
     Batch,
     BatchDone,
+    Crews,
     FullTask,
     Keep,
     Keeps,
@@ -23,7 +24,7 @@ from tilefarm.execute.protocol import (
 )
 from tilefarm.execute.resident import Resident
 from tilefarm.solve.contract import LevelTargets, SolverSettings
-from tilefarm.solve.core_tasks import CoreTask, CropTask
+from tilefarm.solve.core_tasks import CoreTask, CropTask, Place
 from tilefarm.solve.tasks import (
     Derivatives,
     Measurement,
@@ -107,8 +108,12 @@ class LocalExecutor:
         for task in tasks:
             yield self._attempt(Call("piece_gradient", settings, task, slopes, keep.of(self._info[0])))[0]
 
-    def share_out(self) -> None:
+    def share_out(self, settings: SolverSettings, places: Sequence[Place]) -> None:
         """There is one worker."""
+
+    def crews(self, settings: SolverSettings, places: Sequence[Place]) -> Crews:
+        """The one worker has all."""
+        return ((tuple(place.index for place in places),),)
 
     def with_cores(
         self,

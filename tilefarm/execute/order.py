@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 
@@ -17,17 +17,24 @@ class Indexed(Protocol):
 _Part = TypeVar("_Part", bound=Indexed)
 
 
-def in_order(parts: Iterable[_Part]) -> Iterator[_Part]:
+def in_order(parts: Iterable[_Part], indices: Sequence[int] | None = None) -> Iterator[_Part]:
     """The parts by index 0, 1, 2 ..., holding back those that come early.
 
-    Raises RuntimeError where one never comes.
+    `indices`: another order than that, which may grow while parts come. Raises RuntimeError where a part that
+    comes before others never does.
     """
     waiting: dict[int, _Part] = {}
-    expected = 0
+    given = 0
+
+    def expected() -> int | None:
+        if indices is None:
+            return given
+        return indices[given] if given < len(indices) else None
+
     for part in parts:
         waiting[part.index] = part
-        while expected in waiting:
-            yield waiting.pop(expected)
-            expected += 1
+        while (index := expected()) in waiting:
+            given += 1
+            yield waiting.pop(index)
     if waiting:
-        raise RuntimeError(f"piece {expected} was never finished")
+        raise RuntimeError(f"piece {expected()} was never finished")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tilefarm.events import WorkerChanged, WorkEvent
 from tilefarm.solve.contract import LevelTargets, Precision, SolverSettings
-from tilefarm.solve.core_tasks import CoreTask, CropTask
+from tilefarm.solve.core_tasks import CoreTask, CropTask, Place
 from tilefarm.solve.tasks import (
     Derivatives,
     Measurement,
@@ -106,6 +106,10 @@ FullTask = Callable[[int], PieceTask]
 """(index): a piece's task with all that a worker needs which keeps nothing of it."""
 
 
+Crews = tuple[tuple[tuple[int, ...], ...], ...]
+"""Machines, of workers, of the pieces that they have."""
+
+
 class Worker(Protocol):
     """Does the work of one actor, or of the whole in-process executor."""
 
@@ -200,8 +204,11 @@ class Executor(Protocol):
     ) -> Iterator[PieceGradient | MissingState]:
         """Pass 2 of the exact method, likewise."""
 
-    def share_out(self) -> None:
-        """Before vectors are handed out: pieces move where that is faster with the workers there are now."""
+    def share_out(self, settings: SolverSettings, places: Sequence[Place]) -> None:
+        """Before vectors are handed out: pieces next to each other go to the same worker, and machine."""
+
+    def crews(self, settings: SolverSettings, places: Sequence[Place]) -> Crews:
+        """Where the vectors that were handed out are; nowhere while no worker is there."""
 
     def with_cores(
         self,
@@ -210,7 +217,7 @@ class Executor(Protocol):
         keep: Keep | Keeps = KEEP_NOTHING,
         slopes: Derivatives | None = None,
     ) -> Iterator[Any]:
-        """Work on vectors whose cores lie with the workers of their pieces, in the order of the pieces.
+        """Work on vectors whose cores lie with the workers of pieces; answers in the order of the tasks.
 
         `CoreTask` gives CoreDone. `CropTask` is pass 1 and gives CropSums, or with `slopes` pass 2 and gives
         CoreDone. MissingState where a core is gone with its worker. Raises VectorsLostError where a piece

@@ -9,11 +9,21 @@ from typing import Any
 import numpy as np
 
 from tilefarm.execute.protocol import Keep, Worker
-from tilefarm.execute.sound import Judged
+from tilefarm.execute.sound import Judged, is_sound
 from tilefarm.solve.coding import decoded
 from tilefarm.solve.contract import SolverSettings
 from tilefarm.solve.core_store import CoreStore
-from tilefarm.solve.core_tasks import Collect, CoreDone, CoreGroup, CoreTask, CropSums, CropTask, Handle, Part
+from tilefarm.solve.core_tasks import (
+    Collect,
+    CoreDone,
+    CoreGroup,
+    CoreTask,
+    CropSums,
+    CropTask,
+    Handle,
+    Join,
+    Part,
+)
 from tilefarm.solve.tasks import Derivatives, MissingState
 
 
@@ -41,7 +51,8 @@ class Resident(Judged):
         if isinstance(sums, MissingState):
             return sums
         across, down = self._store.variation(task, settings.tv_exponent)
-        return CropSums(task.index, sums, across, down)
+        self._store.keep_styles(task, sums.styles)
+        return CropSums(task.index, replace(sums, styles={}), is_sound(sums), across, down)
 
     def crop_gradient(
         self, settings: SolverSettings, keep: Keep, slopes: Derivatives, task: CropTask
@@ -68,6 +79,11 @@ def fetched(task: Any, fetch: Callable[[Sequence[Handle]], Sequence[Any]]) -> An
     if isinstance(task, CoreTask) and isinstance(task.action, Collect):
         action = task.action
         return replace(task, action=replace(action, parts=_fetched(action.parts, fetch)))
+    if isinstance(task, CoreTask) and isinstance(task.action, Join):
+        branches = task.action.others
+        found = fetch([branch.styles for branch in branches])
+        others = (replace(branch, styles=styles) for branch, styles in zip(branches, found, strict=True))
+        return replace(task, action=replace(task.action, others=tuple(others)))
     return task
 
 
@@ -75,9 +91,12 @@ def published(result: Any, publish: Callable[[Any], Handle]) -> Any:
     """The result with handles in place of what it has for other workers."""
     if isinstance(result, tuple):
         return tuple(published(each, publish) for each in result)
-    if isinstance(result, CoreDone) and result.parts:
-        return replace(result, parts=tuple(publish(part) for part in result.parts))
-    return result
+    if not isinstance(result, CoreDone):
+        return result
+    branches = result.branches
+    if not result.to_driver:
+        branches = tuple(replace(branch, styles=publish(branch.styles)) for branch in branches)
+    return replace(result, parts=tuple(publish(part) for part in result.parts), branches=branches)
 
 
 def _fetched(parts: Sequence[Part], fetch: Callable[[Sequence[Handle]], Sequence[Any]]) -> tuple[Part, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tilefarm.geometry import Box
+from tilefarm.solve.branches import Branch, Styles, joined, leaf
 from tilefarm.solve.contract import Picture
 from tilefarm.solve.core_tasks import (
     Collect,
@@ -18,6 +19,7 @@ from tilefarm.solve.core_tasks import (
     Differences,
     Dots,
     Get,
+    Join,
     Norm1,
     Part,
     Place,
@@ -49,11 +51,15 @@ class CoreStore:
         self._level = ""
         self._session = -1
         self._kept: dict[int, _Kept] = {}
+        self._evaluation = -1
+        self._branches: tuple[Branch, ...] = ()
 
     def do(self, task: CoreTask) -> CoreDone | MissingState:
         """What the task says; MissingState where a vector is not here."""
         if isinstance(task.action, Put):
             return self._put(task.place, task.action)
+        if isinstance(task.action, Join):
+            return self._join(task, task.action)
         kept, action = self._of(task.place), task.action
         if kept is None:
             return MissingState(task.index)
@@ -90,6 +96,12 @@ class CoreStore:
         inside = _within(task.core, task.reach)
         window = kept.around[inside.top : inside.bottom + 1, inside.left : inside.right + 1]
         return variation_sums(window, inside.size, exponent)
+
+    def keep_styles(self, task: CropTask, styles: Styles) -> None:
+        """Of pass 1, until the next one: they are joined when all pieces are done."""
+        if self._evaluation != task.piece.evaluation:
+            self._evaluation, self._branches = task.piece.evaluation, ()
+        self._branches = joined([*self._branches, leaf(task.index, styles)])
 
     def share(self, task: CropTask, gradient: Picture) -> CoreDone | MissingState:
         """After pass 2: keep the own core's share of the crop's gradient, and hand out the neighbours'."""
@@ -137,10 +149,17 @@ class CoreStore:
         kept.gradient = None
         return CoreDone(task.index, is_finite=bool(np.isfinite(total).all()))
 
+    def _join(self, task: CoreTask, action: Join) -> CoreDone | MissingState:
+        if self._of(task.place) is None or self._evaluation != action.evaluation:
+            return MissingState(task.index)
+        found = joined(action.others) if action.others else self._branches
+        return CoreDone(task.index, branches=found, to_driver=action.to_driver)
+
     def _put(self, place: Place, action: Put) -> CoreDone:
         if (place.level, place.session) != (self._level, self._session):
             self._level, self._session = place.level, place.session
             self._kept.clear()
+            self._evaluation, self._branches = -1, ()
         kept = self._kept.setdefault(place.index, _Kept())
         kept.vectors[action.vector] = np.array(action.pixels)  # else an object store would have to hold it
         return CoreDone(place.index)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilefarm.geometry import Box, Size
+from tilefarm.solve.branches import Branch
 from tilefarm.solve.contract import Picture
 from tilefarm.solve.tasks import PieceSums, PieceTask
 
@@ -136,10 +137,24 @@ class Variation:
 
 
 @dataclass(frozen=True)
+class Join:
+    """Hand out the statistics of pass 1: those of this worker's pieces, or what workers have handed out."""
+
+    evaluation: int
+    others: tuple[Branch, ...] = ()
+    """What is added up here, its own among them; none: what it has of its pieces."""
+    to_driver: bool = False
+    """Whether the answer goes to the driver, or is handed out to another worker."""
+
+
+Action = Put | Get | Combine | Differences | Dots | Norm1 | Collect | Join
+
+
+@dataclass(frozen=True)
 class CoreTask(OfCore):
     """Something to do with one core's vectors."""
 
-    action: Put | Get | Combine | Differences | Dots | Norm1 | Collect
+    action: Action
 
 
 @dataclass(frozen=True)
@@ -176,7 +191,11 @@ class CoreDone:
     pixels: Picture | None = None
     """Of `Get`."""
     is_finite: bool = True
-    """Of `Collect`."""
+    """Of `Collect` and of pass 2."""
+    branches: tuple[Branch, ...] = ()
+    """Of `Join`."""
+    to_driver: bool = False
+    """Of `Join`, as asked."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +224,9 @@ class CropSums:
 
     index: int
     sums: PieceSums
+    """But for its styles, which stay with the worker until they are joined."""
+    is_finite: bool
+    """Whether all of the statistics are, those that stay too."""
     horizontal: float
     """sum |d|^p over the core's pixels and their right neighbours."""
     vertical: float

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tilefarm.solve.branches import Branch, joined, leaf, total
 from tilefarm.solve.contract import (
     NEAR_CONTENT,
     LayerWeights,
@@ -23,7 +24,7 @@ from tilefarm.solve.contract import (
 from tilefarm.solve.folding import unfolded
 from tilefarm.solve.moments import Moments, squared_length
 from tilefarm.solve.statistics import comparison
-from tilefarm.solve.tasks import Derivatives, FoldedSums, LayerSums, PieceSums
+from tilefarm.solve.tasks import Derivatives, LayerSums, PieceSums
 from tilefarm.spec.networks import channels_of
 
 SMALLEST_MEAN_SQUARE = 1e-8
@@ -35,22 +36,27 @@ class WholeSums:
     """Statistics of a whole picture, added up piece by piece in float64."""
 
     positions: dict[str, int] = field(default_factory=dict)
-    folded: dict[str, FoldedSums] = field(default_factory=dict)
-    """Per style layer."""
+    branches: tuple[Branch, ...] = ()
+    """Of the style layers."""
     content_errors: dict[str, float] = field(default_factory=dict)
+    pieces: int = 0
 
     def add(self, piece: PieceSums) -> None:
-        """Add one piece. Pieces must be added in a fixed order: float sums depend on it."""
+        """Add one piece, in order: float sums depend on it. What it has of styles is a leaf of the tree."""
+        self.count(piece)
+        self.branches = joined([*self.branches, leaf(piece.index, piece.styles)])
+
+    def count(self, piece: PieceSums) -> None:
+        """Add one piece, but for its styles."""
+        self.pieces += 1
         for layer, count in piece.positions.items():
             self.positions[layer] = self.positions.get(layer, 0) + count
-        for layer, sums in piece.styles.items():
-            self.folded[layer] = self.folded[layer] + sums if layer in self.folded else sums
         for layer, error in piece.content_errors.items():
             self.content_errors[layer] = self.content_errors.get(layer, 0.0) + error
 
-    def style(self, layer: str) -> LayerSums:
-        """A style layer's sums with their full matrices."""
-        return unfolded(self.folded[layer])
+    def styles(self) -> dict[str, LayerSums]:
+        """The style layers' sums with their full matrices, once all pieces are there (else ValueError)."""
+        return {layer: unfolded(sums) for layer, sums in total(self.branches, self.pieces).items()}
 
 
 @dataclass(frozen=True)
@@ -83,10 +89,11 @@ class WholeObjective:
     def evaluate(self, sums: WholeSums, tv: float) -> Evaluated:
         """Loss and derivatives, total variation's aside; `tv` is the picture's total variation."""
         settings, scales = self._settings, self._settings.scales
-        style, content = 0.0, 0.0
+        style, content, found = 0.0, 0.0, sums.styles()
         by_sums, by_products, by_errors = {}, {}, {}
         for layer, share in self._style.items():
-            error, slopes = self._style_term(layer, sums, scales.overall * settings.style_weight * share)
+            factor = scales.overall * settings.style_weight * share
+            error, slopes = self._style_term(layer, found[layer], sums.positions[layer], factor)
             style += share * error
             by_sums[layer], by_products[layer] = (part.astype(np.float32) for part in slopes)
         for layer, share in self._content.items():
@@ -102,12 +109,13 @@ class WholeObjective:
         losses = Losses(float(total), float(content), float(style), float(tv))
         return Evaluated(losses, Derivatives(by_sums, by_products, by_errors))
 
-    def _style_term(self, layer: str, sums: WholeSums, factor: float) -> tuple[float, Moments]:
+    def _style_term(
+        self, layer: str, found: LayerSums, positions: int, factor: float
+    ) -> tuple[float, Moments]:
         """A layer's error, and `factor` times its slopes by the sums over the regions.
 
         With an error e of the means S / W over a region of share W / M, dL/dS = factor (W / M) e' / W.
         """
-        found, positions = sums.style(layer), sums.positions[layer]
         divisor = np.maximum(found.weights, np.finfo(np.float64).tiny)
         errors, slopes = self._compare[layer](
             Moments(found.sums / divisor[:, None], found.products / divisor[:, None, None])

@@ -1,0 +1,131 @@
+"""Statistics are added up on the way to the driver: by whom, and with which bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.exact.test_core_lbfgs import SETTINGS, at_workers, in_files, picture_of, start_of
+from tests.pieces import PieceMixer
+from tilefarm.errors import VectorsLostError
+from tilefarm.exact.cores import CoreVectors
+from tilefarm.exact.meetings import FAN_IN, Meeting, stages
+from tilefarm.execute.local import LocalExecutor
+from tilefarm.execute.protocol import Crews
+from tilefarm.execute.resident import Resident
+from tilefarm.geometry import Size
+from tilefarm.solve.contract import SolverSettings
+from tilefarm.solve.core_tasks import CoreTask, CropTask, Place
+
+SIZE = Size(100, 70)
+ONE = 8 * (1 + 2 + 3)
+"""Bytes of a piece's statistics: a weight, two sums and three products."""
+
+
+class Crowd(LocalExecutor):
+    """Workers that keep different pieces; `crews` says which, on which machines."""
+
+    def __init__(self, crews: Crews) -> None:
+        super().__init__(PieceMixer())
+        self._crews = crews
+        residents = [(worker, Resident(PieceMixer())) for machine in crews for worker in machine]
+        self._homes = {index: resident for pieces, resident in residents for index in pieces}
+
+    def crews(self, settings: SolverSettings, places: Sequence[Place]) -> Crews:
+        return self._crews
+
+    def with_cores(
+        self, settings: SolverSettings, tasks: Iterable[CoreTask | CropTask], *more: Any
+    ) -> Iterator[Any]:
+        for task in tasks:
+            self._worker = self._homes[task.index]
+            yield from super().with_cores(settings, [task], *more)
+
+
+def crews_of(owners: Sequence[int], machines: Sequence[int]) -> Crews:
+    """Each piece has an owner, each owner a machine."""
+    workers = {
+        owner: tuple(index for index, each in enumerate(owners) if each == owner) for owner in set(owners)
+    }
+    return tuple(
+        tuple(workers[owner] for owner in workers if machines[owner] == machine)
+        for machine in sorted({machines[owner] for owner in workers})
+    )
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_the_bits_do_not_depend_on_the_farm(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("farm")
+    picture = picture_of(folder, SIZE)
+    count = len(picture.pieces)
+    owners = data.draw(st.lists(st.integers(0, 5), min_size=count, max_size=count))
+    machines = data.draw(st.lists(st.integers(0, 3), min_size=6, max_size=6))
+    crowd = Crowd(crews_of(owners, machines))
+    files, workers = in_files(folder, picture), at_workers(folder, picture, crowd)
+    for optimizer in (files, workers):
+        optimizer.start(start_of(SIZE).tofile)
+        while optimizer.state.iteration < 3:
+            assert optimizer.step()
+    assert workers.state.losses == files.state.losses
+    assert workers.keep()
+    assert workers.point.read_bytes() == files.point.read_bytes()
+
+
+def test_the_driver_gets_one_answer(tmp_path: Path) -> None:
+    """Of twelve pieces two branches, of eight and of four, however many workers there are."""
+    picture = picture_of(tmp_path, SIZE)
+    assert len(picture.pieces) == 12
+    crowd = Crowd((((0, 1), (2, 3)), ((4, 5, 6, 7),), ((8, 9, 10, 11),)))
+    optimizer = at_workers(tmp_path, picture, crowd)
+    optimizer.start(start_of(SIZE).tofile)
+    alone = at_workers(tmp_path, picture)
+    alone.start(start_of(SIZE).tofile)
+    found, plain = optimizer._evaluator.traffic, alone._evaluator.traffic
+    assert found.sums_back == plain.sums_back == 2 * ONE
+    assert found.between - plain.between == (2 + 3) * ONE, (
+        "on the first machine, then from machine to machine"
+    )
+
+
+def test_nobody_there_is_a_loss_like_any_other(tmp_path: Path) -> None:
+    cores = CoreVectors(Crowd(()), SETTINGS, picture_of(tmp_path))
+    with pytest.raises(VectorsLostError, match="no worker is there"):
+        cores.joined(1)
+
+
+def test_who_meets_where() -> None:
+    assert stages((((0, 1, 2),),)) == [[Meeting(0, (), True)]]
+    assert stages((((0, 1), (2,)),)) == [
+        [Meeting(0, (), False), Meeting(2, (), False)],
+        [Meeting(0, (0, 2), True)],
+    ]
+    assert stages((((0,), (1,)), ((2,),))) == [
+        [Meeting(0, (), False), Meeting(1, (), False), Meeting(2, (), False)],
+        [Meeting(0, (0, 1), False)],
+        [Meeting(0, (0, 2), True)],
+    ]
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=80))
+def test_everybody_is_heard_once(workers: list[int]) -> None:
+    names = iter(range(1000))
+    crews = tuple(tuple((next(names),) for _ in range(count)) for count in workers)
+    waiting: set[int] = set()
+    found = stages(crews)
+    for stage in found:
+        guests = [guest for meeting in stage for guest in meeting.guests]
+        assert len(guests) == len(set(guests))
+        assert set(guests) <= waiting
+        waiting = (waiting - set(guests)) | {meeting.host for meeting in stage}
+        assert all(len(meeting.guests) <= max(FAN_IN, *workers) for meeting in stage)
+    assert len(waiting) == 1
+    assert [meeting.to_driver for stage in found for meeting in stage].count(True) == 1
+    assert len(found) <= 2 + 3  # 80 machines: 10, 2, 1
