@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from tilefarm.exact.meetings import in_rows, rehearsed
 from tilefarm.execute.assignment import IN_FLIGHT
 from tilefarm.geometry import Size
 from tilefarm.plan.estimate import evaluation_flop
@@ -68,8 +69,18 @@ def workers_table() -> Iterator[str]:
             cells = []
             for machines in (2, 8, 64):
                 found = evaluation_traffic(pieces, CHANNELS, "float32", machines)
-                cells.append(f"{(found.slopes + found.sums) / pixels:.1f}")
-            yield f"| {name} | {core} | {' | '.join(cells)} | {found.halos / pixels:.1f} |"
+                one, handed, _ = statistics(pieces, machines)
+                cells.append(f"{(found.slopes + one) / pixels:.1f}")
+            yield f"| {name} | {core} | {' | '.join(cells)} | {(found.halos + handed) / pixels:.1f} |"
+
+
+def statistics(pieces: tuple[Piece, ...], machines: int) -> tuple[float, float, float]:
+    """Bytes of them that go to the driver; from machine to machine; and, of these, one after the other."""
+    one = evaluation_traffic(pieces, CHANNELS, "float32").sums / len(pieces)
+    found = rehearsed(in_rows([1] * machines, len(pieces)))
+    handed = sum(each.brought for stage in found for each in stage)
+    waited = sum(max(each.brought for each in stage) for stage in found)
+    return found[-1][0].made * one, handed * one, waited * one
 
 
 def limit_table() -> Iterator[str]:
@@ -88,19 +99,19 @@ def limit_table() -> Iterator[str]:
 
 def moved_table() -> Iterator[str]:
     """Seconds of an evaluation with the optimizer's vectors with the workers, a GPU to a machine."""
-    yield "| picture | link | driver, packed | 8 machines | 8, tree | 64 machines | 64, tree |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| picture | link | driver, packed | 8 machines | 64 machines |"
+    yield "|---|---|---|---|---|"
     for name, size in PICTURES.items():
         pieces = pieces_of(size, 1536)
         for link, speed in LINKS.items():
             cells = []
             for machines in (8, 64):
                 traffic = evaluation_traffic(pieces, CHANNELS, "float32", machines)
-                for tree in (False, True):
-                    seconds = seconds_with_vectors_at_the_tiles(
-                        traffic, len(pieces), machines, speed, gpu_seconds(pieces), tree=tree
-                    )
-                    cells.append(f"{seconds:.2f} s")
+                joined, _, met = statistics(pieces, machines)
+                seconds = seconds_with_vectors_at_the_tiles(
+                    traffic, joined, met, min(machines, len(pieces)), speed, gpu_seconds(pieces)
+                )
+                cells.append(f"{seconds:.2f} s")
             at_driver = link_seconds(evaluation_traffic(pieces, CHANNELS, "packed"), speed)
             yield f"| {name} | {link} | {at_driver:.2f} s | {' | '.join(cells)} |"
 

@@ -14,7 +14,7 @@ from tests.exact.test_core_lbfgs import SETTINGS, at_workers, in_files, picture_
 from tests.pieces import PieceMixer
 from tilefarm.errors import VectorsLostError
 from tilefarm.exact.cores import CoreVectors
-from tilefarm.exact.meetings import FAN_IN, Meeting, stages
+from tilefarm.exact.meetings import FAN_IN, Meeting, in_rows, rehearsed, stages
 from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.protocol import Crews
 from tilefarm.execute.resident import Resident
@@ -99,6 +99,31 @@ def test_nobody_there_is_a_loss_like_any_other(tmp_path: Path) -> None:
     cores = CoreVectors(Crowd(()), SETTINGS, picture_of(tmp_path))
     with pytest.raises(VectorsLostError, match="no worker is there"):
         cores.joined(1)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.integers(1, 500))
+def test_rows_are_like_those_of_workers_that_are_alike(machines: list[int], pieces: int) -> None:
+    found = in_rows(machines, pieces)
+    workers = [worker for machine in found for worker in machine]
+    assert [index for worker in workers for index in worker] == [*range(pieces)]
+    sizes = [len(worker) for worker in workers]
+    assert len(sizes) == min(sum(machines), pieces)
+    assert max(sizes) - min(sizes) <= 1
+    if pieces >= sum(machines):
+        assert [len(machine) for machine in found] == machines
+
+
+def test_a_rehearsal_tells_what_is_handed_on() -> None:
+    first, machine, last = rehearsed((((0, 1), (2, 3)), ((4, 5, 6, 7),), ((8, 9, 10, 11),)))
+    assert [(each.own, each.brought, each.made) for each in first] == [
+        (2, 0, 1),
+        (2, 0, 1),
+        (4, 0, 1),
+        (4, 0, 1),
+    ]
+    assert [(each.own, each.brought, each.made) for each in machine] == [(0, 1, 1)]
+    assert [(each.own, each.brought, each.made) for each in last] == [(0, 2, 2)]
 
 
 def test_who_meets_where() -> None:

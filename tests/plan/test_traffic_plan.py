@@ -56,13 +56,13 @@ def test_the_passes_follow_each_other_and_the_directions_do_not() -> None:
 
 
 def test_with_the_vectors_at_the_tiles_every_machine_brings_its_own_link() -> None:
-    def seconds(machines: int, gpu_seconds: float, *, tree: bool) -> float:
-        return seconds_with_vectors_at_the_tiles(TRAFFIC, 10, machines, 100.0, gpu_seconds, tree=tree)
+    def seconds(machines: int, gpu_seconds: float) -> float:
+        return seconds_with_vectors_at_the_tiles(TRAFFIC, 30.0, 20.0, machines, 100.0, gpu_seconds)
 
-    assert seconds(2, 8.0, tree=False) == 4.0, "the GPUs"
-    assert seconds(1, 1.0, tree=True) == 1.6, "the halos"
-    assert seconds(64, 8.0, tree=False) == pytest.approx(1.1), "the sums"
-    assert seconds(64, 8.0, tree=True) == pytest.approx((6 * 10 + 10) / 100)
+    others = (30 + 20 + 10) / 100
+    assert seconds(2, 8.0) == pytest.approx(4.0 + others), "the GPUs"
+    assert seconds(1, 1.0) == pytest.approx(1.6 + others), "the halos"
+    assert seconds(64, 8.0) == pytest.approx(0.125 + others)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from tilefarm.prepare import Prepared
 from tilefarm.settings import choose_keep
 from tilefarm.simulate.job_work import chosen, work_of
 from tilefarm.simulate.work import LevelWork, Stage
+from tilefarm.solve.branches import joined, leaf
 from tilefarm.spec.networks import channels_of
 
 GIB = 2**30
@@ -168,7 +169,7 @@ def test_the_picture_is_written_at_the_end(tmp_path: Path) -> None:
 
 
 def test_vectors_with_the_workers() -> None:
-    """To the driver come statistics and products; halos travel from worker to worker."""
+    """To the driver comes the sum of the statistics; halos travel from worker to worker."""
     workers = [info(200.0), replace(info(200.0), node="as-far")]
     prepared, work = last(prepared_job(3000, 512, vectors="workers", transport="float32"), workers)
     level = prepared.plan.levels[-1]
@@ -180,10 +181,15 @@ def test_vectors_with_the_workers() -> None:
     assert {each.kind for each in rest.passes} == {"core", "piece_sums", "piece_gradient"}
     assert sum(item.sent for each in rest.passes for item in each.items) == 0
     assert sum(item.received for item in by_kind["piece_gradient"].items) == 0
-    assert sum(item.received for item in by_kind["piece_sums"].items) > 0
-    between = sum(item.between for each in rest.passes for item in each.items)
-    assert between == pytest.approx(2 * 12 * (crops - pixels), abs=2)
+    assert sum(item.received for item in by_kind["piece_sums"].items) == 0
     plain = last(prepared_job(3000, 512, vectors="driver", transport="float32"), workers)[1]
+    one = evaluations(plain)[1].passes[0].items[0].received
+    pieces = len(level.pieces)
+    received = sum(item.received for each in rest.passes for item in each.items)
+    assert received == pieces.bit_count() * one, "statistics of so many branches"
+    handed = len(joined(leaf(index, {}) for index in range(pieces // 2, pieces)))
+    between = sum(item.between for each in rest.passes for item in each.items)
+    assert between == pytest.approx(2 * 12 * (crops - pixels) + handed * one, abs=2)
     done, wanted = (
         sum(item.pixel_steps for each in evaluations(found)[1].passes for item in each.items)
         for found in (work, plain)

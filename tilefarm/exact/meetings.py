@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tilefarm.execute.protocol import Crews
+from tilefarm.solve.branches import Branch, joined, leaf
 
 FAN_IN = 8
 """So many machines meet at one of them: its link takes in what all others send."""
@@ -37,6 +38,49 @@ def stages(crews: Crews) -> list[list[Meeting]]:
         leaders = [group[0] for group in groups]
     first = [Meeting(host, (), not rounds) for machine in hosts for host in machine]
     return [first, *(_meetings(groups, groups is rounds[-1]) for groups in rounds)]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What comes together in a meeting."""
+
+    meeting: Meeting
+    own: int
+    """Pieces of the host, where it adds up its own."""
+    brought: int
+    """Branches of other workers."""
+    made: int
+    """Branches that it hands out."""
+
+
+def rehearsed(crews: Crews) -> list[list[Heard]]:
+    """The same meetings, with how much is heard in each."""
+    pieces = {worker[0]: worker for machine in crews for worker in machine}
+    given: dict[int, tuple[Branch, ...]] = {}
+    found = []
+    for meetings in stages(crews):
+        stage = []
+        for each in meetings:
+            own = () if each.guests else tuple(leaf(index, {}) for index in pieces[each.host])
+            brought = sum(len(given[guest]) for guest in each.guests if guest != each.host)
+            given[each.host] = joined(
+                [*own, *(branch for guest in each.guests for branch in given.pop(guest))]
+            )
+            stage.append(Heard(each, len(own), brought, len(given[each.host])))
+        found.append(stage)
+    return found
+
+
+def in_rows(machines: Sequence[int], pieces: int) -> Crews:
+    """Where pieces are with workers that are alike, so many on each machine; no worker is without a piece."""
+    workers = min(sum(machines), pieces)
+    rows = [tuple(range(one * pieces // workers, (one + 1) * pieces // workers)) for one in range(workers)]
+    found, start = [], 0
+    for count in machines:
+        if here := tuple(rows[start : start + count]):
+            found.append(here)
+        start += count
+    return tuple(found)
 
 
 def _meetings(groups: Sequence[Sequence[int]], is_last: bool) -> list[Meeting]:

@@ -5,7 +5,6 @@ Pure arithmetic from pieces and channels; `solve.traffic` counts the same when i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -85,22 +84,20 @@ def useful_gpus(traffic: EvaluationTraffic, bytes_per_second: float, gpu_seconds
 
 def seconds_with_vectors_at_the_tiles(
     traffic: EvaluationTraffic,
-    pieces: int,
+    joined: float,
+    met: float,
     machines: int,
     bytes_per_second: float,
     gpu_seconds: float,
-    *,
-    tree: bool,
 ) -> float:
     """Of an evaluation where points, gradients and history lie with the workers, one GPU to a machine.
 
     Halos travel between neighbours: points in the first pass, gradients in the second, over the links of
-    all machines at once. Statistics go to the driver piece by piece; with `tree` they would go in a tree
-    over the machines, whose every stage takes the time of one piece's.
+    all machines at once. Of the statistics, which are added up on their way, `met` bytes come one after the
+    other to machines where others meet, and `joined` bytes to the driver.
     """
-    sums = traffic.sums / pieces * math.ceil(math.log2(machines)) if tree else traffic.sums
     shared = max(gpu_seconds, traffic.halos / bytes_per_second) / machines
-    return max(shared, (sums + traffic.slopes) / bytes_per_second)
+    return shared + (met + joined + traffic.slopes) / bytes_per_second
 
 
 def overlap(stages: Sequence[float], in_flight: int) -> float:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tilefarm.exact.core_lbfgs import KEEP_SHARE
 from tilefarm.exact.cores import reach
+from tilefarm.exact.meetings import in_rows, rehearsed
 from tilefarm.plan.build import LevelPlan
 from tilefarm.simulate.work import Item, Pass, Stage
 
@@ -17,13 +18,17 @@ _FRESH = 3
 
 
 def evaluations(
-    level: LevelPlan, workers: int, history: int, plain: Sequence[tuple[Pass, Pass]]
+    level: LevelPlan, machines: Sequence[int], history: int, plain: Sequence[tuple[Pass, Pass]]
 ) -> list[Stage]:
     """Those of a level: the first, and those of the steps.
 
-    `plain`: the two passes of both kinds of evaluations, as they would be with the vectors at the driver.
+    `machines`: their workers. `plain`: the two passes of both kinds of evaluations, as they would be with the
+    vectors at the driver.
     """
-    first, later = ((_sums(level, sums), _slopes(level, slopes)) for sums, slopes in plain)
+    first, later = (
+        (_sums(level, sums), *_joins(machines, sums), _slopes(level, slopes)) for sums, slopes in plain
+    )
+    workers = sum(machines)
     known = [min(history, step) for step in range(level.iterations)]
     pairs = sum(known) / max(1, len(known))
     picture = PIXEL * level.grid.tile.pixels
@@ -51,9 +56,29 @@ def _sums(level: LevelPlan, plain: Pass) -> Pass:
         around = reach(piece, level.grid.tile).size.pixels
         content = old.sent - old.crop_sent
         parts = PIXEL * (around - piece.core.size.pixels)
-        return replace(old, sent=content, between=parts, vectors=PIXEL * around, full=None)
+        return replace(old, sent=content, received=0, between=parts, vectors=PIXEL * around, full=None)
 
     return replace(plain, items=tuple(map(item, plain.items)))
+
+
+def _joins(machines: Sequence[int], plain: Pass) -> Iterator[Pass]:
+    """The statistics are added up on their way: a call for each worker that does it, stage after stage."""
+    size = plain.items[0].received
+    for stage in rehearsed(in_rows(machines, len(plain.items))):
+        items = (
+            Item(
+                number,
+                1,
+                1,
+                0.0,
+                0,
+                each.made * size if each.meeting.to_driver else 0,
+                between=each.brought * size,
+                vectors=(each.own + each.brought + each.made) * size,
+            )
+            for number, each in enumerate(stage)
+        )
+        yield Pass("core", tuple(items))
 
 
 def _slopes(level: LevelPlan, plain: Pass) -> Pass:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tilefarm.execute.protocol import Keep, WorkerInfo
@@ -127,7 +128,8 @@ class _Level:
         keep = choose_keep(self._prepared, level, self._infos, precision, vectors=vectors)
         first, later = (self._evaluation(keep, held=held) for held in (False, True))
         if away:
-            return evaluations(level, count, self._job.optimizer.history or 0, (first, later))
+            machines = [*Counter(info.node for info in self._infos).values()]
+            return evaluations(level, machines, self._job.optimizer.history or 0, (first, later))
         return [
             Stage("evaluating", first, self._streaming(0)),
             Stage("evaluating", later, self._streaming(1), level.iterations),
