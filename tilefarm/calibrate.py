@@ -1,8 +1,11 @@
-"""Timing one real tile on this machine, for the plan's estimate."""
+"""Timing real tiles on this machine, for the plan's estimate and for simulations."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from statistics import median
 
 import numpy as np
 
@@ -17,6 +20,8 @@ from tilefarm.spec.networks import channels_of
 
 LARGEST_SIDE = 512
 """Larger tiles take the same time per pixel, and a user waits for this."""
+ROUNDS, SECONDS = 3, 6.0
+"""What is timed well is done so many times at least, and for so long; medians count."""
 _FEW, _MORE = 1, 4
 """Steps of the two timed solves; their difference leaves out what happens once per tile."""
 
@@ -32,6 +37,8 @@ class Calibration:
     """The worker that was timed, in this process."""
     first_step_seconds: float
     """Of a tile's whole call with one step: content, loss at the end and all that comes once included."""
+    warm_up_seconds: float
+    """More for the first call of all: code is loaded, kernels are chosen."""
     megapixels: float
     """Of the tile that was timed."""
 
@@ -47,26 +54,45 @@ def calibrate(prepared: Prepared) -> Calibration:
         executor.close()
 
 
-def time_tile(prepared: Prepared, executor: Executor, weights: Weights) -> Calibration:
-    """The same with an executor that is there."""
+def time_tile(prepared: Prepared, executor: Executor, weights: Weights, *, well: bool = False) -> Calibration:
+    """The same with an executor that is there. All of its workers work at once, each on a tile of its own."""
     job = prepared.job
-    started = choose(prepared, executor.workers, weights)
-    settings = solver_settings(job, started)
+    settings = solver_settings(job, choose(prepared, executor.workers, weights))
     tile = prepared.plan.levels[-1].grid.tile
     side = (min(LARGEST_SIDE, tile.height), min(LARGEST_SIDE, tile.width))
     picture = np.random.default_rng(0).random((*side, 3), dtype=np.float32)
-    task = TileTask(0, picture, picture, _FEW)
-    _solve(executor, settings, task)  # the first solve also loads code and chooses kernels
-    few = _solve(executor, settings, task)
-    more = _solve(executor, settings, replace(task, iterations=_MORE))
+
+    def solve(iterations: int) -> None:
+        task = TileTask(0, picture, picture, iterations)
+        batches = [Batch(index, (replace(task, index=index),)) for index, _ in enumerate(executor.present)]
+        for _ in executor.solve(settings, noise_targets(settings), batches, lambda progress: None):
+            pass
+
+    begin = time.perf_counter()
+    solve(_FEW)
+    first = time.perf_counter() - begin
+    few, more = timed(lambda: solve(_FEW), lambda: solve(_MORE), well=well)
     per_step = max(more - few, 1e-9) / (_MORE - _FEW)
     megapixels = side[0] * side[1] / 1e6
-    return Calibration(per_step / megapixels, settings.precision, executor.workers[0], few, megapixels)
+    worker, warm_up = executor.workers[0], max(0.0, first - few)
+    return Calibration(per_step / megapixels, settings.precision, worker, few, warm_up, megapixels)
 
 
-def _solve(executor: Executor, settings: SolverSettings, task: TileTask) -> float:
+def timed(*works: Callable[[], None], well: bool) -> list[float]:
+    """Seconds of each; `well`: medians of several, in turns, since what disturbs one should disturb all."""
+    seconds: list[list[float]] = [[] for _ in works]
+    while not seconds[0] or (well and (len(seconds[0]) < ROUNDS or sum(map(sum, seconds)) < SECONDS)):
+        for work, times in zip(works, seconds, strict=True):
+            begin = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - begin)
+    return [median(times) for times in seconds]
+
+
+def noise_targets(settings: SolverSettings) -> LevelTargets:
+    """Targets of no picture, for timing."""
     channels = channels_of(settings.network)
-    targets = LevelTargets(
+    return LevelTargets(
         key="calibration",
         styles={
             name: RegionMoments(
@@ -76,5 +102,3 @@ def _solve(executor: Executor, settings: SolverSettings, task: TileTask) -> floa
         },
         content_mean_squares={name: 1.0 for name, _ in settings.content_layers},
     )
-    (done,) = executor.solve(settings, targets, [Batch(0, (task,))], lambda progress: None)
-    return done.solutions[0].seconds

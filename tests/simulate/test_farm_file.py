@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from tilefarm import calibrate
 from tilefarm.cli import app
 from tilefarm.errors import JobError
 from tilefarm.simulate import this_machine
@@ -173,12 +174,15 @@ def test_mistakes_of_the_farm_come_before_any_work(tmp_path: Path, job: Path) ->
     assert "content" not in done.stderr
 
 
+@pytest.mark.parametrize("method", ["feathered", "exact"])
 def test_this_machine_is_timed_and_written(
-    tmp_path: Path, job: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, job: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     monkeypatch.setattr(this_machine, "VALUES", 2**20)
+    monkeypatch.setattr(calibrate, "SECONDS", 0.0)
     path = tmp_path / "mine.yaml"
-    arguments = ["simulate", str(job), "--calibrate", str(path), "--set", "compute.workers=2", "--json"]
+    settings = ["--set", "compute.workers=2", "--set", f"method={method}", "--set", "tiles.size=64"]
+    arguments = ["simulate", str(job), "--calibrate", str(path), *settings, "--json"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     farm = load_farm(path)

@@ -28,9 +28,14 @@ def crew(*workers: SimWorker, links: tuple[float | None, ...] = (None,), latency
 
 
 def worker(
-    speed: float = 1.0, machine: int = 0, call: float = 0, restart: float = NEVER, joins: float = 0
+    speed: float = 1.0,
+    machine: int = 0,
+    call: float = 0,
+    restart: float = NEVER,
+    joins: float = 0,
+    first: float = 0,
 ) -> SimWorker:
-    return SimWorker(machine, speed, 1.5e9, call, 0.0, restart, joins)
+    return SimWorker(machine, speed, 1.5e9, call, first, 0.0, restart, joins)
 
 
 def equal(count: int, seconds: float = 10.0, sent: int = 0, received: int = 0) -> tuple[Item, ...]:
@@ -134,6 +139,22 @@ def test_a_lost_worker_that_comes_back_helps_again(restart: float, seconds: floa
     found.failures = [(5.0, 1)]
     run_pass(found, Pass("solve", equal(6)))
     assert found.now == pytest.approx(seconds)
+
+
+def test_the_first_call_of_a_process_takes_longer() -> None:
+    found = world(crew(worker(first=3.0)))
+    run_pass(found, Pass("solve", equal(2)))
+    run_pass(found, Pass("solve", equal(2)))
+    assert found.now == pytest.approx(3 + 4 * 10.0)
+
+
+def test_so_does_that_of_the_next_process() -> None:
+    found = world(crew(worker(first=3.0, restart=20.0)))
+    run_pass(found, Pass("solve", equal(1)))
+    found.failures = [(14.0, 0)]
+    found.now = 50.0
+    run_pass(found, Pass("solve", equal(1)))
+    assert found.now == pytest.approx(50 + 3 + 10)
 
 
 def test_failures_while_nobody_works_cost_nothing() -> None:

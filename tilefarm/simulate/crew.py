@@ -25,6 +25,7 @@ class SimWorker:
     vectors_s: float
     """Bytes of vectors that it reads or writes in a second."""
     call_seconds: float
+    first_call_seconds: float
     failures_per_second: float
     restart_seconds: float
     joins_after: float
@@ -68,6 +69,7 @@ def crew_of(farm: FarmFile, flop_per_pixel_step: float) -> SimCrew:
                 _speed(node, flop_per_pixel_step),
                 node.vectors_mb_s * 1e6,
                 node.call_seconds,
+                node.first_call_seconds,
                 node.failures_per_hour / 3600,
                 node.restart_seconds,
                 node.joins_after_seconds,

@@ -126,6 +126,9 @@ class _PassRun:
             size += self._work.shared
         there = max(world.send(worker.machine, size), world.exchange(worker.machine, item.between))
         seconds = worker.call_seconds + item.pixel_steps / worker.pixel_steps_s
+        if not world.warm[number]:
+            world.warm[number] = True
+            seconds += worker.first_call_seconds
         seconds += item.vectors / worker.vectors_s
         world.free[number] = max(there, world.free[number]) + seconds
         self._calls[given.number] = _Call(given, item, seconds, world.lives[number])
@@ -168,6 +171,7 @@ class _PassRun:
         """The process ends, and with it all that it kept; it is back some time after."""
         world = self._world
         world.lives[worker] += 1
+        world.warm[worker] = False
         world.up_at[worker] = at + max(world.crew.workers[worker].restart_seconds, NOTICED_SECONDS)
         world.free[worker] = world.up_at[worker]
         self._later(world.up_at[worker], self._is_back, worker)

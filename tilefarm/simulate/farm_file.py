@@ -65,6 +65,8 @@ class Node(Section):
     """Of a worker's arithmetic on vectors: bytes read and written."""
     call_seconds: NotNegative = 0.0
     """Of a worker's time for every call, whatever its size."""
+    first_call_seconds: NotNegative = 0.0
+    """More for the first call of a worker's process: code is loaded, kernels are chosen."""
     link_mbit: Positive | None = None
     """Of one machine's network, each way. None: it is the driver's own machine, and nothing is sent."""
     latency_ms: NotNegative = 1.0

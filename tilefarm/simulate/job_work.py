@@ -47,6 +47,11 @@ def work_of(prepared: Prepared, started: Started, infos: Sequence[WorkerInfo]) -
     return [*levels[:-1], LevelWork(last.index, last.pixels, (*last.stages, written))]
 
 
+def passes_of(*, content: bool, graph: bool) -> tuple[int, int]:
+    """How often a piece goes through the network in passes 1 and 2, by what of it is kept."""
+    return 2 - content, 1 if graph else 3 - content
+
+
 class _Level:
     def __init__(
         self, prepared: Prepared, started: Started, infos: Sequence[WorkerInfo], level: LevelPlan
@@ -160,7 +165,7 @@ class _Level:
         if not content:
             sent += pixels * (PIXEL * self._coded + self._shares)
         received = self._moments(4 if self._transport == "half" else 8, folded=True)
-        work = pixels * FORWARD * (2 - content)
+        work = pixels * FORWARD * passes_of(content=content, graph=False)[0]
         full = self._sum(index, False) if content else None
         crop = round(pixels * PIXEL * self._coded)
         return Item(index, piece.core.size.pixels, 1, work, round(sent), received, full=full, crop_sent=crop)
@@ -169,7 +174,7 @@ class _Level:
         """A piece in pass 2, whose content's features, graph and crop are kept, or not."""
         piece = self._level.pieces[index]
         pixels = piece.crop.size.pixels
-        passes = 1 if graph else 3 - content
+        passes = passes_of(content=content, graph=graph)[1]
         sent = 0.0 if crop else pixels * PIXEL * self._coded
         if not (graph or content):
             sent += pixels * (PIXEL * self._coded + self._shares)

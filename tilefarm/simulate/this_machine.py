@@ -14,14 +14,14 @@ import numpy as np
 from tilefarm.calibrate import Calibration, time_tile
 from tilefarm.canvas.vectors import FileVectors
 from tilefarm.errors import JobError
-from tilefarm.execute.layout import Node, lay_out
-from tilefarm.execute.open import usable_cores
+from tilefarm.execute.open import ExecutorChoice, open_executor
 from tilefarm.execute.process import free_memory
 from tilefarm.files import checksum, sync_file, write_text
 from tilefarm.image.mirror import write_view
 from tilefarm.plan.cut import Cut
 from tilefarm.prepare import Prepared, estimate, most_workers
 from tilefarm.simulate.job_work import EXTRA_STEPS
+from tilefarm.simulate.time_pieces import time_pieces
 from tilefarm.solve.weights import load_weights
 from tilefarm.spec.yaml_writer import write_yaml
 
@@ -38,43 +38,40 @@ def write_this_machine(path: Path, prepared: Prepared) -> None:
     """
     if path.exists():
         raise JobError(f"{path} exists already; name another file, or remove it")
-    workers, threads = _layout(prepared)
-    timed = _time_worker(prepared, threads)
-    node: dict[str, Any] = {
-        "name": "this-machine",
-        "workers": workers,
-        "device": "cpu" if timed.worker.gpu_bytes is None else "cuda",
-        "precision": timed.worker.fast_precision,
-        "memory_gib": _rounded((timed.worker.gpu_bytes or free_memory()) / 2**30),
-        "megapixel_steps_s": _rounded(1 / timed.seconds_per_megapixel_step),
-        "call_seconds": _rounded(_beside(timed)),
-    }
+    node = {"name": "this-machine", **_time_workers(prepared)}
     with tempfile.TemporaryDirectory(dir=_folder(prepared)) as folder:
         driver = {"memory_gib": _rounded(free_memory() / 2**30), **_time_driver(Path(folder), prepared)}
     head = "# This machine, as 'tilefarm simulate --calibrate' timed it with one job.\n"
     write_text(path, head + write_yaml({"driver": driver, "nodes": [node]}))
 
 
-def _layout(prepared: Prepared) -> tuple[int, int]:
-    """Workers that a run here would have, and their threads."""
-    job = prepared.job
-    most = most_workers(job, estimate(prepared))
-    wanted = None if job.compute.workers == "auto" else job.compute.workers
-    layout = lay_out([Node(None, max(usable_cores(), wanted or 1), 0, most)], "cpu", wanted)
-    return len(layout), layout[0].threads
-
-
-def _time_worker(prepared: Prepared, threads: int) -> Calibration:
-    from tilefarm.execute.local import LocalExecutor
-    from tilefarm.execute.worker import TileWorker
-
+def _time_workers(prepared: Prepared) -> dict[str, Any]:
+    """The workers of a run here, timed by what they do in the job's last level, all at once."""
     job = prepared.job
     weights = load_weights(job.network.name, job.network.weights, job.network.preprocessing)
-    executor = LocalExecutor(TileWorker(weights, job.compute.device, threads))
+    wanted = None if job.compute.workers == "auto" else job.compute.workers
+    most = most_workers(job, estimate(prepared))
+    executor = open_executor(ExecutorChoice(), weights, job.compute.device, wanted, most)
     try:
-        return time_tile(prepared, executor, weights)
+        worker = executor.workers[0]
+        if prepared.plan.levels[-1].pieces:
+            pixels, first = time_pieces(prepared, executor)
+            speed, beside = pixels / 1e6, 0.0
+        else:
+            timed = time_tile(prepared, executor, weights, well=True)
+            speed, beside = 1 / timed.seconds_per_megapixel_step, _beside(timed)
+            first = timed.warm_up_seconds
     finally:
         executor.close()
+    return {
+        "workers": len(executor.workers),
+        "device": "cpu" if worker.gpu_bytes is None else "cuda",
+        "precision": worker.fast_precision,
+        "memory_gib": _rounded((worker.gpu_bytes or free_memory()) / 2**30),
+        "megapixel_steps_s": _rounded(speed),
+        "call_seconds": _rounded(beside),
+        "first_call_seconds": _rounded(first),
+    }
 
 
 def _beside(timed: Calibration) -> float:
