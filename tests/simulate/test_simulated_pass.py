@@ -188,6 +188,22 @@ def test_pieces_are_shared_out_by_speed() -> None:
     assert [found.homes.of(index, "fine", Effort("x", 1), [0, 1]) for index in range(12)].count(1) >= 8
 
 
+@pytest.mark.parametrize("at", [3, 6])  # by then the paces are known
+@pytest.mark.parametrize("hitch", [13.0, 26.0, 39.0])
+def test_a_hitch_costs_its_own_pass_alone(at: int, hitch: float) -> None:
+    """Who has helped is late for its own piece in the next pass, and must not be helped for that."""
+    items = tuple(replace(item, full=replace(item, pixel_steps=20.0)) for item in equal(2))
+    found, work = world(crew(worker(), worker())), Pass("piece_sums", items, level="fine")
+    seconds = []
+    for number in range(10):
+        began = found.now
+        found.free[1] += hitch if number == at else 0.0
+        run_pass(found, work)
+        seconds.append(found.now - began)
+    assert seconds[at] == pytest.approx(10 + hitch)
+    assert seconds[1:at] + seconds[at + 1 :] == pytest.approx([10.0] * 8)
+
+
 def test_what_a_lost_worker_kept_is_sent_to_another_in_full() -> None:
     """2 s for a piece that is kept and 5 s for one that is not. Each keeps two of four; one is lost."""
     in_full = equal(4, seconds=5.0, sent=7)

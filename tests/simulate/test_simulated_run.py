@@ -28,6 +28,14 @@ def test_rounds_are_multiplied() -> None:
     assert [stage.repeats for stage in found.stages] == [7]
 
 
+def test_first_calls_are_not_multiplied() -> None:
+    """Of the second worker too, which has nothing to do in the stage before."""
+    one = LevelWork(0, 100, (Stage("preparing", (Pass("solve", equal(1)),)),))
+    crew_of_two = crew(worker(first=5.0), worker(first=5.0))
+    found = simulate([one, *painted(10)], crew_of_two, START)
+    assert found.seconds == pytest.approx(10 + 5 + 10 * 20 + 5)
+
+
 def test_a_worker_that_joins_shortens_the_rounds_after() -> None:
     """Rounds of 40 s; the second worker is there at 90, in the third, when two tiles of it are done."""
     found = simulate(painted(5), crew(worker(), worker(joins=90.0)), START)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from tilefarm.errors import ResourceError, VectorsLostError
 from tilefarm.exact.evaluate import WholePicture
 from tilefarm.exact.meetings import stages
 from tilefarm.execute.call import WorkFailedError
+from tilefarm.execute.order import turns
 from tilefarm.execute.protocol import Crews, Executor, WorkerInfo
 from tilefarm.files import reserve
 from tilefarm.geometry import Box, Size
@@ -104,11 +104,10 @@ class CoreVectors:
         self.on_traffic(Traffic(vectors=len(files) * size.pixels * _VALUE))
 
     def turns(self) -> list[int]:
-        """All pieces in an order in which all workers have something to do from the first ones on."""
+        """All pieces, in the order in which they are given out."""
         if not self._crews:
             return [*range(len(self._picture.pieces))]
-        rounds = zip_longest(*(pieces for machine in self._crews for pieces in machine))
-        return [index for each in rounds for index in each if index is not None]
+        return turns(pieces for machine in self._crews for pieces in machine)
 
     def joined(self, evaluation: int) -> tuple[tuple[Branch, ...], int]:
         """The statistics of pass 1, added up by each worker, by each machine, and from machine to machine.
@@ -122,11 +121,11 @@ class CoreVectors:
         for meetings in stages(self._crews):
             joins = {}
             for each in meetings:
+                handed += sum(len(given[guest]) for guest in each.guests if guest != each.host)
                 brought = tuple(branch for guest in each.guests for branch in given.pop(guest))
                 joins[each.host] = Join(evaluation, brought, each.to_driver)
             for done in self._each(joins.__getitem__, [*joins]):
                 given[done.index] = done.branches
-            handed += sum(len(join.others) for join in joins.values())
         (branches,) = given.values()
         return branches, handed
 

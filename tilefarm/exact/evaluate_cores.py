@@ -49,10 +49,11 @@ class CoreEvaluator(WholeEvaluator):
 
     def _add_up(self, vectors: CoreVectors, parts: Sequence[CropSums]) -> None:
         """Numbers here, in the order of the pieces; the styles where they are."""
+        self._horizontal = self._vertical = 0.0
         for part in parts:
             self.sums.count(part.sums)
-        self._horizontal = sum((part.horizontal for part in parts), start=0.0)
-        self._vertical = sum((part.vertical for part in parts), start=0.0)
+            self._horizontal += part.horizontal  # not by sum(), which rounds otherwise from Python 3.12 on
+            self._vertical += part.vertical
         self.sums.branches, handed = vectors.joined(self._evaluation)
         one = array_bytes(self.sums.branches[0].styles)
         self.traffic += Traffic(
@@ -98,9 +99,11 @@ class CoreEvaluator(WholeEvaluator):
     ) -> Iterator[CropTask]:
         everything = set(range(len(self._picture.pieces)))
         for task in self._counted(self._tasks(point, everything, contents, vectors.turns()), way):
+            place = vectors.place(task.index)
             yield CropTask(
-                place=vectors.place(task.index),
-                piece=replace(task, coding="float32"),  # gradients go nowhere
+                place=place,
+                # What is kept belongs to the session: pieces may move in the next. Gradients go nowhere.
+                piece=replace(task, level=f"{task.level}, {place.session}", coding="float32"),
                 point=point.stem,
                 crop=self._picture.pieces[task.index].crop,
                 reach=vectors.reaches[task.index],

@@ -20,13 +20,17 @@ from tilefarm.execute.deadlines import Deadlines, Effort
 
 CLEARLY = 1.1
 """What is left of a call must be so many times what the copy will take."""
+CLEARLY_AT_HOME = 4.0
+"""The same for calls that always go to the same worker. The slower of the two goes on when its pass is over
+and so begins its own piece of the next pass late, where it would be helped again: a hitch would cost
+following passes too. What lasts is for `Homes.balance`."""
 LEAST_SECONDS = 0.1
 """Less than that is not worth sending a piece for."""
 
 
-def is_worth_it(own: float, left: float) -> bool:
+def is_worth_it(own: float, left: float, clearly: float = CLEARLY) -> bool:
     """Whether a copy that takes `own` seconds clearly ends before a call that has `left` seconds to go."""
-    return own * CLEARLY <= left and left - own >= LEAST_SECONDS
+    return own * clearly <= left and left - own >= LEAST_SECONDS
 
 
 def seconds_left(times: Deadlines, worker: int, line: Sequence[Effort], now: float) -> Iterator[float]:

@@ -17,6 +17,7 @@ from ray.exceptions import RayError
 
 from tilefarm.errors import DeviceError, ResourceError, TileFailedError, TilefarmError
 from tilefarm.execute.assignment import Failed, Given, Workers
+from tilefarm.execute.copies import CLEARLY
 from tilefarm.execute.deadlines import Effort
 from tilefarm.execute.health import Fleet, Leftover
 from tilefarm.execute.ray_errors import is_loss, last_line
@@ -50,6 +51,8 @@ class Errand(Generic[_Item]):
     copy: Callable[[_Item], float] | None = None
     """Where an item may be given to a second worker when the first is slow: how many times as long it takes
     elsewhere than at home."""
+    clearly: float = CLEARLY
+    """How many times as long as a copy the first must have to go."""
     ask: Callable[[Any], Any] | None = None
     """(actor): returns a reference too; called after about half a second in which nothing was finished."""
     tell: Callable[[Any], None] = lambda answer: None
@@ -95,7 +98,9 @@ class Dispatcher(Generic[_Item]):
         try:
             self._fill()
             while self._schedule.is_open:
-                for reference in self._wait():
+                ready = self._wait()
+                self._fleet.look()  # what came back came now: of short passes there is no other look
+                for reference in ready:
                     done = self._answered(reference)
                     self._fill()
                     if done is not None:
@@ -116,7 +121,7 @@ class Dispatcher(Generic[_Item]):
 
     def _plan(self, items: Iterable[_Item]) -> Schedule[_Item]:
         errand = self._errand
-        return Schedule(items, self._fleet.deadlines, errand.effort, errand.home, errand.copy)
+        return Schedule(items, self._fleet.deadlines, errand.effort, errand.home, errand.copy, errand.clearly)
 
     def _wait(self) -> list[Any]:
         """What was answered; the workers are asked now and then."""

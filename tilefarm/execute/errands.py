@@ -12,6 +12,7 @@ import ray
 from tilefarm.errors import VectorsLostError
 from tilefarm.events import Transferred, WorkEvent
 from tilefarm.execute.call import Call, Task, WorkFailedError, given, name_of, returned
+from tilefarm.execute.copies import CLEARLY_AT_HOME
 from tilefarm.execute.deadlines import Effort
 from tilefarm.execute.dispatch import Dispatcher, Errand
 from tilefarm.execute.health import Fleet
@@ -94,6 +95,7 @@ class Errands:
             home=lambda task, members: homes.of(task.index, task.level, to_call(task).effort, members),
             form=form,
             copy=None if full is None else lambda task: 1.0 if _is_full(task) else IN_FULL,
+            clearly=CLEARLY_AT_HOME,
             on_returned=on_returned,
         )
 

@@ -17,6 +17,16 @@ class Indexed(Protocol):
 _Part = TypeVar("_Part", bound=Indexed)
 
 
+def turns(rows: Iterable[Sequence[int]]) -> list[int]:
+    """What lies in rows, one for each worker, in an order in which all of them are about as far at any time.
+
+    A schedule looks ahead only a few items: with row after row all but one worker would wait, and in plain
+    rounds all would wait for the one whose row is short, since it is slow.
+    """
+    places = [((number + 0.5) / len(row), index) for row in rows for number, index in enumerate(row)]
+    return [index for _, index in sorted(places)]
+
+
 def in_order(parts: Iterable[_Part], indices: Sequence[int] | None = None) -> Iterator[_Part]:
     """The parts by index 0, 1, 2 ..., holding back those that come early.
 

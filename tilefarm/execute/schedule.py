@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from typing import Generic, TypeVar
 
 from tilefarm.execute.assignment import IN_FLIGHT, Call, Failed, Finished, Given, Work, Workers
-from tilefarm.execute.copies import is_worth_it, seconds_left
+from tilefarm.execute.copies import CLEARLY, is_worth_it, seconds_left
 from tilefarm.execute.deadlines import Deadlines, Effort
 from tilefarm.execute.protocol import MAX_ATTEMPTS
 
@@ -34,18 +34,21 @@ class Schedule(Generic[_Item]):
         effort: Callable[[_Item], Effort],
         place: Callable[[_Item, Sequence[int]], int] | None = None,
         copy: Callable[[_Item], float] | None = None,
+        clearly: float = CLEARLY,
     ) -> None:
         """`times` outlives passes; what is heard of calls is written down there.
 
         `place(item, members)` is the worker that an item belongs to; without it any worker will do.
         `copy(item)` says how many times as long it takes elsewhere than where it belongs; without it no
-        item is given to a second worker while the first is at it.
+        item is given to a second worker while the first is at it. `clearly`: how many times as long as a copy
+        the first must have to go.
         """
         self._source = iter(items)
         self._times = times
         self._effort = effort
         self._place = place
         self._copy = copy
+        self._clearly = clearly
         self._exhausted = False
         self._again: list[Work[_Item]] = []
         """Failed, and to be given out again."""
@@ -186,7 +189,8 @@ class Schedule(Generic[_Item]):
                 continue
             would_end.pop(holder, None)
             best = min(would_end, key=lambda worker: would_end[worker], default=None)
-            if best is None or not is_worth_it(would_end[best], left):
+            clearly = self._clearly if work.calls else CLEARLY
+            if best is None or not is_worth_it(would_end[best], left, clearly):
                 continue
             if best in idle and not ends[best]:
                 return self._hand(work, best, now, idle=True)

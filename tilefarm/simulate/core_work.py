@@ -98,7 +98,7 @@ def _handed(level: LevelPlan) -> Pass:
         Item(index, count, 1, 0.0, PIXEL * count, 0, vectors=PIXEL * count)
         for index, count in enumerate(pixels)
     )
-    return Pass("core", tuple(items), level=f"level {level.index}")
+    return Pass("core", tuple(items), level=f"level {level.index}", hands_out=True)
 
 
 def _at_each(level: LevelPlan, crew: int, vectors: float, between: float = 0.0) -> Pass:

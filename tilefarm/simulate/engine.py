@@ -14,8 +14,10 @@ from typing import Any
 
 from tilefarm.errors import TilefarmError
 from tilefarm.execute.assignment import Given
+from tilefarm.execute.copies import CLEARLY, CLEARLY_AT_HOME
 from tilefarm.execute.deadlines import Effort
 from tilefarm.execute.homes import IN_FULL
+from tilefarm.execute.order import turns
 from tilefarm.execute.schedule import Schedule
 from tilefarm.simulate.work import Item, Pass
 from tilefarm.simulate.world import World
@@ -52,12 +54,16 @@ class _PassRun:
         self._workers = world.present()
         if work.kind == "piece_sums" and not any(item.between for item in work.items):
             world.homes.balance(self._workers.members)
+        if work.hands_out:
+            efforts = [self._home_effort(item) for item in work.items]
+            world.homes.share_out(work.level, efforts, self._workers.members)
         self._schedule: Schedule[Item] = Schedule(
-            work.items,
+            self._in_turns() if work.level and not self._may_move() else work.items,
             world.times,
             self._effort,
             self._home if work.level else None,
             (lambda item: 1.0 if item.full is None else IN_FULL) if self._may_move() else None,
+            CLEARLY_AT_HOME if work.level else CLEARLY,
         )
         self._events: list[tuple[float, int, Callable[[Any], None], Any]] = []
         self._count = count()
@@ -93,9 +99,20 @@ class _PassRun:
     def _effort(self, item: Item) -> Effort:
         return Effort(self._work.kind, item.pixels, item.steps)
 
+    def _home_effort(self, item: Item) -> Effort:
+        """Whatever is done first."""
+        return Effort("piece_sums", item.pixels, item.steps)
+
     def _home(self, item: Item, members: Sequence[int]) -> int:
-        effort = Effort("piece_sums", item.pixels, item.steps)  # whatever is done first
-        return self._world.homes.of(item.index, self._work.level, effort, members)
+        return self._world.homes.of(item.index, self._work.level, self._home_effort(item), members)
+
+    def _in_turns(self) -> list[Item]:
+        """What lies with workers, as a run gives it out."""
+        rows: dict[int, list[int]] = {}
+        by_index = {item.index: item for item in self._work.items}
+        for item in self._work.items:
+            rows.setdefault(self._home(item, self._workers.members), []).append(item.index)
+        return [by_index[index] for index in turns(rows.values())]
 
     def _form(self, item: Item, worker: int) -> Item:
         """In full where a worker keeps nothing of it."""
@@ -171,7 +188,7 @@ class _PassRun:
         """The process ends, and with it all that it kept; it is back some time after."""
         world = self._world
         world.lives[worker] += 1
-        world.warm[worker] = False
+        world.warm[worker] = not world.crew.workers[worker].first_call_seconds
         world.up_at[worker] = at + max(world.crew.workers[worker].restart_seconds, NOTICED_SECONDS)
         world.free[worker] = world.up_at[worker]
         self._later(world.up_at[worker], self._is_back, worker)

@@ -87,8 +87,11 @@ def simulate(
 
 
 def _stage(world: World, stage: Stage, level: int, failures: bool) -> StageTime:
-    """One repetition, multiplied by as many as there are before somebody joins, or all."""
-    before, began = replace(world.totals), world.now
+    """One repetition, multiplied by as many as there are before somebody joins, or all.
+
+    In the next one first calls would not be first ones any more.
+    """
+    before, began, warm = replace(world.totals), world.now, [*world.warm]
     disturbed = _disturbed(world, stage) if failures else ((), 0.0)
     _once(world, stage)
     one = world.totals - before
@@ -98,6 +101,8 @@ def _stage(world: World, stage: Stage, level: int, failures: bool) -> StageTime:
     if joins:
         alike = int((min(joins) - began) / max(seconds, 1e-9))
         repeats = max(1, min(stage.repeats, alike))
+    if world.warm != warm:
+        repeats = 1
     world.now = began + seconds * repeats
     world.totals = before + one * repeats
     return StageTime(level, stage.name, repeats, one * repeats, *disturbed)

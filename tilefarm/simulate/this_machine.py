@@ -32,7 +32,7 @@ _MOST_PIXELS = 2 * 10**6
 
 
 def write_this_machine(path: Path, prepared: Prepared) -> None:
-    """Time a tile, the disk, vectors and pictures, and write the farm file. About as long as two tiles take.
+    """Time the workers, the disk, vectors and pictures, and write the farm file.
 
     Raises JobError where the file is there already.
     """

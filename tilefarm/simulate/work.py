@@ -45,6 +45,8 @@ class Pass:
     """Bytes that every machine gets once."""
     level: str = ""
     """Names the level, whose pieces are at home with workers: of the exact method's passes."""
+    hands_out: bool = False
+    """Whether vectors are handed out to the workers, whose pieces lie next to each other from then on."""
 
 
 @dataclass(frozen=True)

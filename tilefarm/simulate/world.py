@@ -90,8 +90,8 @@ class World:
         """Per worker, when it has done all that it has."""
         self.lives = [0] * len(self.up_at)
         """Per worker, how often it was lost."""
-        self.warm = [False] * len(self.up_at)
-        """Per worker, whether its process has had a call."""
+        self.warm = [not worker.first_call_seconds for worker in self.crew.workers]
+        """Per worker, whether its next call takes no longer than others."""
         self.times = Deadlines(len(self.up_at))
         self.homes = Homes(self.times)
         speed = self.driver.link_mbit * MEGABIT

@@ -52,7 +52,8 @@ class CoreStore:
         self._session = -1
         self._kept: dict[int, _Kept] = {}
         self._evaluation = -1
-        self._branches: tuple[Branch, ...] = ()
+        self._leaves: dict[int, Branch] = {}
+        """Of that evaluation, the newest one."""
 
     def do(self, task: CoreTask) -> CoreDone | MissingState:
         """What the task says; MissingState where a vector is not here."""
@@ -98,10 +99,15 @@ class CoreStore:
         return variation_sums(window, inside.size, exponent)
 
     def keep_styles(self, task: CropTask, styles: Styles) -> None:
-        """Of pass 1, until the next one: they are joined when all pieces are done."""
-        if self._evaluation != task.piece.evaluation:
-            self._evaluation, self._branches = task.piece.evaluation, ()
-        self._branches = joined([*self._branches, leaf(task.index, styles)])
+        """Of pass 1, until the next one: they are joined when all pieces are done.
+
+        A piece may be done twice, and one of an evaluation that was given up may come late.
+        """
+        evaluation = task.piece.evaluation
+        if evaluation > self._evaluation:
+            self._evaluation, self._leaves = evaluation, {}
+        if evaluation == self._evaluation:
+            self._leaves[task.index] = leaf(task.index, styles)
 
     def share(self, task: CropTask, gradient: Picture) -> CoreDone | MissingState:
         """After pass 2: keep the own core's share of the crop's gradient, and hand out the neighbours'."""
@@ -152,14 +158,14 @@ class CoreStore:
     def _join(self, task: CoreTask, action: Join) -> CoreDone | MissingState:
         if self._of(task.place) is None or self._evaluation != action.evaluation:
             return MissingState(task.index)
-        found = joined(action.others) if action.others else self._branches
+        found = joined(action.others or self._leaves.values())
         return CoreDone(task.index, branches=found, to_driver=action.to_driver)
 
     def _put(self, place: Place, action: Put) -> CoreDone:
         if (place.level, place.session) != (self._level, self._session):
             self._level, self._session = place.level, place.session
             self._kept.clear()
-            self._evaluation, self._branches = -1, ()
+        self._evaluation, self._leaves = -1, {}
         kept = self._kept.setdefault(place.index, _Kept())
         kept.vectors[action.vector] = np.array(action.pixels)  # else an object store would have to hold it
         return CoreDone(place.index)
