@@ -163,3 +163,19 @@ def test_a_process_that_answers_once_more_is_not_back(monkeypatch: MP) -> None:
     run(farm)
     assert farm.changes() == [(0, "hung"), (0, "back")]
     assert farm.world.actors[0].given.count(3) == 2, "once before and once after, none in between"
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.3, 1.7])
+@pytest.mark.parametrize("items", [2, 3, 7])
+def test_how_fast_workers_are_is_seen_in_passes_of_any_length(
+    monkeypatch: MP, seconds: float, items: int
+) -> None:
+    """Of a call or two of each worker as of many, with the driver's own work between the passes."""
+    pace = {0: seconds, 1: 2 * seconds}
+    farm = make_farm(monkeypatch, 2, lambda actor, item: Act(seconds=pace[actor.number]))
+    effort = Effort("work", 1000)
+    for _ in range(8):
+        run(farm, items, effort=lambda item: effort, home=lambda item, members: item % 2)
+        farm.world.time += 0.3
+    found = [farm.fleet.deadlines.seconds(worker, effort) for worker in pace]
+    assert found == pytest.approx([*pace.values()])
