@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tilefarm.execute.protocol import Crews
 from tilefarm.execute.resident import Resident
 from tilefarm.geometry import Size
 from tilefarm.solve.contract import SolverSettings
-from tilefarm.solve.core_tasks import CoreTask, CropTask, Place
+from tilefarm.solve.core_tasks import CoreTask, CropSums, CropTask, Place
 
 SIZE = Size(100, 70)
 ONE = 8 * (1 + 2 + 3)
@@ -33,8 +34,15 @@ class Crowd(LocalExecutor):
     def __init__(self, crews: Crews) -> None:
         super().__init__(PieceMixer())
         self._crews = crews
-        residents = [(worker, Resident(PieceMixer())) for machine in crews for worker in machine]
-        self._homes = {index: resident for pieces, resident in residents for index in pieces}
+        workers = [worker for machine in crews for worker in machine]
+        self._residents = [Resident(PieceMixer()) for _ in workers]
+        self._homes = {index: number for number, pieces in enumerate(workers) for index in pieces}
+        self.again = False
+        """Whether pass 1 is done twice, and once more as if it were of an evaluation before."""
+
+    def move(self, pieces: Iterable[int], to: int) -> None:
+        """Have another worker do what there is to do with these pieces."""
+        self._homes.update(dict.fromkeys(pieces, to))
 
     def crews(self, settings: SolverSettings, places: Sequence[Place]) -> Crews:
         return self._crews
@@ -43,8 +51,14 @@ class Crowd(LocalExecutor):
         self, settings: SolverSettings, tasks: Iterable[CoreTask | CropTask], *more: Any
     ) -> Iterator[Any]:
         for task in tasks:
-            self._worker = self._homes[task.index]
-            yield from super().with_cores(settings, [task], *more)
+            self._worker = self._residents[self._homes[task.index]]
+            answer = [*super().with_cores(settings, [task], *more)]
+            if self.again and isinstance(answer[0], CropSums):
+                assert isinstance(task, CropTask)
+                early = replace(task, piece=replace(task.piece, evaluation=task.piece.evaluation - 1))
+                for each in (task, early):
+                    [*super().with_cores(settings, [each], *more)]
+            yield from answer
 
 
 def crews_of(owners: Sequence[int], machines: Sequence[int]) -> Crews:
@@ -95,6 +109,43 @@ def test_the_driver_gets_one_answer(tmp_path: Path) -> None:
     )
 
 
+def test_pieces_of_a_worker_that_is_away_are_with_another(tmp_path: Path) -> None:
+    """Who is at home somewhere is not yet there: a lost worker may be about to come back."""
+    picture = picture_of(tmp_path, SIZE)
+    crowd = Crowd(((tuple(range(7)),), (tuple(range(7, 12)),)))
+    crowd.move(range(12), 0)
+    optimizer = at_workers(tmp_path, picture, crowd)
+    optimizer.start(start_of(SIZE).tofile)
+    files = in_files(tmp_path, picture)
+    files.start(start_of(SIZE).tofile)
+    assert optimizer.state.losses == files.state.losses
+
+
+def test_a_piece_that_is_done_twice_counts_once(tmp_path: Path) -> None:
+    """As when its worker was out of reach for a moment. What comes late of an evaluation before does not."""
+    picture = picture_of(tmp_path, SIZE)
+    crowd = Crowd(((tuple(range(12)),),))
+    optimizer = at_workers(tmp_path, picture, crowd)
+    crowd.again = True
+    optimizer.start(start_of(SIZE).tofile)
+    assert optimizer.step()
+    files = in_files(tmp_path, picture)
+    files.start(start_of(SIZE).tofile)
+    assert files.step()
+    assert optimizer.state.losses == files.state.losses
+
+
+def test_what_a_worker_does_not_have_is_lost(tmp_path: Path) -> None:
+    picture = picture_of(tmp_path, SIZE)
+    crowd = Crowd(((tuple(range(7)),), (tuple(range(7, 12)),)))
+    optimizer = at_workers(tmp_path, picture, crowd)
+    optimizer.start(start_of(SIZE).tofile)
+    assert optimizer._cores is not None
+    crowd.move([7], 0)  # the first of the second worker's, for which it is asked
+    with pytest.raises(VectorsLostError, match="piece 7"):
+        optimizer._cores.joined(optimizer._evaluator._evaluation)
+
+
 def test_nobody_there_is_a_loss_like_any_other(tmp_path: Path) -> None:
     cores = CoreVectors(Crowd(()), SETTINGS, picture_of(tmp_path))
     with pytest.raises(VectorsLostError, match="no worker is there"):
@@ -127,15 +178,15 @@ def test_a_rehearsal_tells_what_is_handed_on() -> None:
 
 
 def test_who_meets_where() -> None:
-    assert stages((((0, 1, 2),),)) == [[Meeting(0, (), True)]]
+    assert stages((((0, 1, 2),),)) == [[Meeting(0, (0, 1, 2), (), True)]]
     assert stages((((0, 1), (2,)),)) == [
-        [Meeting(0, (), False), Meeting(2, (), False)],
-        [Meeting(0, (0, 2), True)],
+        [Meeting(0, (0, 1), (), False), Meeting(2, (2,), (), False)],
+        [Meeting(0, (), (0, 2), True)],
     ]
     assert stages((((0,), (1,)), ((2,),))) == [
-        [Meeting(0, (), False), Meeting(1, (), False), Meeting(2, (), False)],
-        [Meeting(0, (0, 1), False)],
-        [Meeting(0, (0, 2), True)],
+        [Meeting(0, (0,), (), False), Meeting(1, (1,), (), False), Meeting(2, (2,), (), False)],
+        [Meeting(0, (), (0, 1), False)],
+        [Meeting(0, (), (0, 2), True)],
     ]
 
 

@@ -123,7 +123,7 @@ class CoreVectors:
             for each in meetings:
                 handed += sum(len(given[guest]) for guest in each.guests if guest != each.host)
                 brought = tuple(branch for guest in each.guests for branch in given.pop(guest))
-                joins[each.host] = Join(evaluation, brought, each.to_driver)
+                joins[each.host] = Join(evaluation, each.pieces, brought, each.to_driver)
             for done in self._each(joins.__getitem__, [*joins]):
                 given[done.index] = done.branches
         (branches,) = given.values()

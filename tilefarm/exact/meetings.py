@@ -17,8 +17,10 @@ class Meeting:
     """A worker, named by its first piece, adds up what others have; first of all what it has itself."""
 
     host: int
+    pieces: tuple[int, ...]
+    """Of the host, in the first stage."""
     guests: tuple[int, ...]
-    """Whose sums are added up, the host's own among them; none: the host adds up its pieces."""
+    """Whose sums are added up in later ones, the host's own among them."""
     to_driver: bool
     """Whether it is the last one."""
 
@@ -36,7 +38,7 @@ def stages(crews: Crews) -> list[list[Meeting]]:
         groups = [leaders[start : start + FAN_IN] for start in range(0, len(leaders), FAN_IN)]
         rounds.append(groups)
         leaders = [group[0] for group in groups]
-    first = [Meeting(host, (), not rounds) for machine in hosts for host in machine]
+    first = [Meeting(pieces[0], pieces, (), not rounds) for machine in crews for pieces in machine]
     return [first, *(_meetings(groups, groups is rounds[-1]) for groups in rounds)]
 
 
@@ -55,13 +57,12 @@ class Heard:
 
 def rehearsed(crews: Crews) -> list[list[Heard]]:
     """The same meetings, with how much is heard in each."""
-    pieces = {worker[0]: worker for machine in crews for worker in machine}
     given: dict[int, tuple[Branch, ...]] = {}
     found = []
     for meetings in stages(crews):
         stage = []
         for each in meetings:
-            own = () if each.guests else tuple(leaf(index, {}) for index in pieces[each.host])
+            own = [leaf(index, {}) for index in each.pieces]
             brought = sum(len(given[guest]) for guest in each.guests if guest != each.host)
             given[each.host] = joined(
                 [*own, *(branch for guest in each.guests for branch in given.pop(guest))]
@@ -85,4 +86,4 @@ def in_rows(machines: Sequence[int], pieces: int) -> Crews:
 
 def _meetings(groups: Sequence[Sequence[int]], is_last: bool) -> list[Meeting]:
     """Who is alone in a group has nobody to meet, unless the driver waits for it."""
-    return [Meeting(group[0], tuple(group), is_last) for group in groups if len(group) > 1 or is_last]
+    return [Meeting(group[0], (), tuple(group), is_last) for group in groups if len(group) > 1 or is_last]

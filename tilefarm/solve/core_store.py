@@ -158,7 +158,9 @@ class CoreStore:
     def _join(self, task: CoreTask, action: Join) -> CoreDone | MissingState:
         if self._of(task.place) is None or self._evaluation != action.evaluation:
             return MissingState(task.index)
-        found = joined(action.others or self._leaves.values())
+        if not set(action.pieces) <= set(self._leaves):
+            return MissingState(task.index)
+        found = joined(action.others or [self._leaves[index] for index in action.pieces])
         return CoreDone(task.index, branches=found, to_driver=action.to_driver)
 
     def _put(self, place: Place, action: Put) -> CoreDone:

@@ -141,8 +141,10 @@ class Join:
     """Hand out the statistics of pass 1: those of this worker's pieces, or what workers have handed out."""
 
     evaluation: int
+    pieces: tuple[int, ...] = ()
+    """Those of its pieces that are meant: while a worker is away, another has some of its pieces."""
     others: tuple[Branch, ...] = ()
-    """What is added up here, its own among them; none: what it has of its pieces."""
+    """What is added up here in place of pieces, its own among them."""
     to_driver: bool = False
     """Whether the answer goes to the driver, or is handed out to another worker."""
 
