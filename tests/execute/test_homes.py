@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.simulated_work import LOOK_SECONDS, SimulatedFarm, Told, least_seconds
 from tilefarm.execute.deadlines import Deadlines, Effort
-from tilefarm.execute.homes import MOST_HELD, MOST_OFF, Homes
+from tilefarm.execute.homes import FIRST_TRY, MOST_HELD, MOST_OFF, Homes
 from tilefarm.execute.schedule import AHEAD, Schedule
 
 PIECE = Effort("work", 1)
@@ -107,6 +107,29 @@ def test_a_worker_that_joins_gets_its_share_at_the_next_evaluation() -> None:
     assert set(Counter(after).values()) == {10}
     moved = [index for index, home in enumerate(after) if home == 3]
     assert max(later - one for one, later in pairwise(moved)) <= 12, "all over the order"
+
+
+def test_a_worker_that_is_too_slow_for_any_piece_is_tried_less_and_less() -> None:
+    """And stays out where it is as slow as before: after 8, 16 and 32 evaluations without a piece."""
+    times, members = times_of([20.0, 20.0, 500.0]), range(3)
+    homes, tried = Homes(times), []
+    for evaluation in range(100):
+        homes.balance(members)
+        found = [homes.of(index, "level", PIECE, members) for index in range(3)]
+        if evaluation and 2 in found:
+            tried.append(evaluation)
+            measure(times, [20.0, 20.0, 500.0], 1)
+    assert [later - one for one, later in pairwise(tried)] == [9, 17, 33]
+
+
+def test_a_worker_that_was_slow_for_a_while_is_at_work_again() -> None:
+    times, members = times_of([20.0, 20.0, 500.0]), range(3)
+    homes = Homes(times)
+    share_out(homes, 3, members)
+    for _ in range(FIRST_TRY + 1):
+        found = share_out(homes, 3, members)
+        measure(times, [20.0] * 3, 1) if 2 in found else None
+    assert set(found) == {0, 1, 2}
 
 
 def test_the_balance_looks_at_each_pace_once() -> None:

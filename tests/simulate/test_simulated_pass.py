@@ -204,6 +204,20 @@ def test_a_hitch_costs_its_own_pass_alone(at: int, hitch: float) -> None:
     assert seconds[1:at] + seconds[at + 1 :] == pytest.approx([10.0] * 8)
 
 
+@pytest.mark.parametrize("hitch", [26.0, 39.0, 80.0])
+def test_a_hitch_in_a_first_call_takes_no_worker_out_of_the_level(hitch: float) -> None:
+    """It is tried again, as one that is as fast as the other."""
+    items = tuple(replace(item, full=replace(item, pixel_steps=20.0)) for item in equal(2))
+    found, work = world(crew(worker(), worker())), Pass("piece_sums", items, level="fine")
+    seconds = []
+    for number in range(30):
+        began = found.now
+        found.free[1] += hitch if number in (1, 2) else 0.0
+        run_pass(found, work)
+        seconds.append(found.now - began)
+    assert seconds[-10:] == pytest.approx([10.0] * 10)
+
+
 def test_what_a_lost_worker_kept_is_sent_to_another_in_full() -> None:
     """2 s for a piece that is kept and 5 s for one that is not. Each keeps two of four; one is lost."""
     in_full = equal(4, seconds=5.0, sent=7)

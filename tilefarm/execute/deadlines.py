@@ -91,8 +91,10 @@ class _Watched:
     """Whether its process has finished nothing yet."""
     paces: dict[Hashable, deque[float]] = field(default_factory=dict)
     """Its own: where many machines are fast, times of a slow one are soon forgotten."""
+    lately: dict[Hashable, deque[float]] = field(default_factory=dict)
+    """The last of them, since its pace was forgotten."""
     recent: dict[Hashable, float] = field(default_factory=dict)
-    """Per kind the median of the last ones: it is asked for far more often than it changes."""
+    """Per kind the median of those: it is asked for far more often than it changes."""
     firsts: dict[Hashable, float] = field(default_factory=dict)
     """Of calls that may include loading the network: a poor measure, for want of another."""
 
@@ -102,9 +104,10 @@ class _Watched:
 
     def finished(self, kind: Hashable, pace: float) -> None:
         """A call was measured: seconds per pixel step."""
-        paces = self.paces.setdefault(kind, deque(maxlen=REMEMBERED))
-        paces.append(pace)
-        self.recent[kind] = median(list(paces)[-RECENT:])
+        self.paces.setdefault(kind, deque(maxlen=REMEMBERED)).append(pace)
+        lately = self.lately.setdefault(kind, deque(maxlen=RECENT))
+        lately.append(pace)
+        self.recent[kind] = median(lately)
 
     def pace(self, kind: Hashable) -> float | None:
         """Seconds per pixel step at present; None where it is not known."""
@@ -190,6 +193,13 @@ class Deadlines:
         work, which takes two doublings or more to get done, keeps some.
         """
         self._doublings = max(0, self._doublings - 1)
+
+    def forget_pace(self, worker: int) -> None:
+        """Until its next call it is taken to be as fast as is usual. How long it may be silent stays."""
+        watched = self._watched[worker]
+        for known in (watched.lately, watched.recent, watched.firsts):
+            known.clear()
+        self._usual.clear()
 
     def spent(self, worker: int, now: float) -> float:
         """Seconds that a worker has been at the call that it runs."""

@@ -6,6 +6,9 @@ and in order each piece goes to the worker that is free first: all begin at once
 that order. Pieces move only where a worker came or left, or the slowest would need `MOST_OFF` more than in
 the best balance, or too many results would wait for one before them.
 
+A worker that is too slow for any piece is tried again now and then: what it was measured at may have been a
+hitch, or another program that has ended since.
+
 Where the optimizer's vectors lie with the workers too, each has pieces next to each other: what they exchange
 and add up stays with them as far as it can.
 """
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import accumulate
 
 from tilefarm.execute.deadlines import Deadlines, Effort
@@ -24,6 +27,9 @@ MOST_OFF = 0.25
 its content once more on the way and about one forward pass."""
 MOST_HELD = 4
 """Per worker so many more results than in the best order may wait for one before them: they are in memory."""
+
+FIRST_TRY = 4
+"""After so many evaluations without a piece a worker is tried again; each next time after twice as many."""
 
 IN_FULL = 2.0
 """How many times as long a piece takes on a worker that keeps nothing of it: two forward passes in place of
@@ -45,6 +51,9 @@ class Homes:
         self._free: dict[int, float] = {}
         """Per worker when it is expected to be free, of pieces that had no home before."""
         self._members: frozenset[int] = frozenset()
+        self._left_out: Counter[int] = Counter()
+        """Per worker the evaluations in which it had no piece, since it had one or was tried."""
+        self._tries: Counter[int] = Counter()
 
     def of(self, index: int, level: str, effort: Effort, members: Sequence[int]) -> int:
         """The worker that a piece belongs to, one of `members`."""
@@ -89,6 +98,8 @@ class Homes:
         if not self._efforts or not members:
             return 0
         before = dict(self._home)
+        for worker in self._to_try(set(before.values()), members):
+            self._times.forget_pace(worker)
         rows = {effort: self._on_each(effort, members) for effort in set(self._efforts.values())}
         self._seconds = {index: rows[effort] for index, effort in sorted(self._efforts.items())}
         best = self._best(members)
@@ -110,6 +121,18 @@ class Homes:
         self._level = level
         self._home, self._state, self._efforts = {}, {}, {}
         self._free, self._seconds = {}, {}
+        self._left_out, self._tries = Counter(), Counter()
+
+    def _to_try(self, at_work: Set[int], members: Iterable[int]) -> list[int]:
+        """The workers that have been without a piece for long, and are to count as usual ones."""
+        tried = []
+        for worker in members:
+            self._left_out[worker] = 0 if worker in at_work else self._left_out[worker] + 1
+            if self._left_out[worker] == FIRST_TRY * 2 ** self._tries[worker]:
+                self._left_out[worker] = 0
+                self._tries[worker] += 1
+                tried.append(worker)
+        return tried
 
     def _best(self, members: Sequence[int]) -> dict[int, int]:
         """Homes that nothing would have to move to, by index."""
