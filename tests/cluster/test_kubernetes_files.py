@@ -62,6 +62,13 @@ def pods(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         yield group["groupName"], group["template"]["spec"]
 
 
+def all_pods(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Those of the cluster, and that which hands in a job."""
+    yield from pods(document)
+    if document["kind"] == "RayJob":
+        yield "submitter", document["spec"]["submitterPodTemplate"]["spec"]
+
+
 def check(document: dict[str, Any]) -> None:
     """Raise where a field is unknown, missing, or of the wrong form."""
     whole = {
@@ -71,7 +78,7 @@ def check(document: dict[str, Any]) -> None:
         "spec!": document["kind"],
     }
     jsonschema.validate(document, schema(whole))
-    for name, pod in pods(document):
+    for name, pod in all_pods(document):
         kubernetes_validate.validate(
             {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": pod},
             KUBERNETES,
@@ -154,7 +161,7 @@ def test_the_versions_of_ray_are_those_of_the_image(document: dict[str, Any]) ->
 
 
 def test_no_pod_runs_as_root_or_without_limits(document: dict[str, Any]) -> None:
-    for name, pod in pods(document):
+    for name, pod in all_pods(document):
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["runAsUser"] > 0
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -164,6 +171,13 @@ def test_no_pod_runs_as_root_or_without_limits(document: dict[str, Any]) -> None
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert {"cpu", "memory"} <= container["resources"]["limits"].keys()
         assert container["resources"]["limits"] == container["resources"]["requests"]
+
+
+def test_the_pod_that_hands_in_the_job_is_not_started_again_in_place() -> None:
+    """`backoffLimit` of the job has it done by a new one."""
+    (pod,) = [pod for name, pod in all_pods(load("rayjob.yaml")) if name == "submitter"]
+    assert pod["restartPolicy"] == "Never"
+    assert "command" not in pod["containers"][0], "KubeRay fills it in"
 
 
 def gibibytes(text: str) -> int:
