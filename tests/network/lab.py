@@ -22,8 +22,8 @@ DATA = Path("/mnt")
 """Where every machine has an empty disk of its own, in memory; a short name, as Ray makes sockets there."""
 NETWORK = "10.77.0."
 START_SECONDS = 30.0
-_FIRST_PROCESS = "trap '' CHLD; {commands}; echo ready; exec cat >/dev/null"
-"""Of a namespace: reaps whoever is left to it, and waits for the end of its input."""
+_FIRST_PROCESS = "{commands}; echo ready; exec env --ignore-signal=CHLD cat >/dev/null"
+"""Of a namespace: waits for the end of its input, and no process that is left to it stays as a zombie."""
 _SWITCH = "set -e; ip link set lo up; ip link add switch type bridge; ip link set switch up"
 _MACHINE = (
     "set -e; hostname {name}; ip link set lo up; mount -t tmpfs none /dev/shm; mount -t tmpfs none {data}; "
@@ -120,6 +120,11 @@ class Machine:
         switch.do(*f"ip link set {self._port} master switch up".split())
         space.do(*f"ip address add {self.address}/24 dev eth0".split())
         space.do("ip", "link", "set", "eth0", "up")
+
+    @property
+    def first(self) -> int:
+        """The id of its first process, as it is out here."""
+        return self._space.first
 
     @property
     def is_up(self) -> bool:

@@ -6,24 +6,16 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.network.clusters import TOKEN, Farm, Submission
 from tests.network.lab import DATA, Lab, Machine, why_not
-from tests.network.work import OUTPUT, painted_alone, write_job
+from tests.network.work import OUTPUT, write_job
 
 CUT_SECONDS = 10.0
 SLOW_MEGABITS = 20.0
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], bytes]:
-    """What one machine makes of the job by itself, by method: painted once, when first asked for."""
-    folder = tmp_path_factory.mktemp("alone")
-    return cache(lambda method: painted_alone(write_job(folder / method, method)))
 
 
 @pytest.fixture(scope="module")
