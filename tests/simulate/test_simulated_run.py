@@ -8,6 +8,7 @@ import pytest
 
 from tests.simulate.test_simulated_pass import QUICK, crew, equal, worker
 from tilefarm.simulate.crew import SimCrew
+from tilefarm.simulate.engine import NOTICED_SECONDS
 from tilefarm.simulate.farm_file import Driver
 from tilefarm.simulate.run import simulate
 from tilefarm.simulate.verdict import changes, verdict
@@ -76,6 +77,28 @@ def test_failures_make_it_longer_and_draws_differ() -> None:
 def test_more_failures_take_longer() -> None:
     few, many = (simulate(painted(50), flaky(rate), START).drawn(20)[10] for rate in (2.0, 60.0))
     assert many > few
+
+
+def test_where_vectors_lie_with_the_workers_a_loss_costs_what_was_done_since_they_were_kept() -> None:
+    """Rounds of 20 s. To keep 1 MB takes 2 s, so it is done after every 40 s; to hand out 6 MB takes 12 s."""
+    driver = START.model_copy(update={"link_mbit": 8.0, "disk_mb_s": 1.0, "vectors_mb_s": 1.0})
+    (level,) = painted(50)
+    held = replace(level.stages[0], kept=10**6, most_kept=0.05, held=6 * 10**6)
+    (stage,) = simulate([replace(level, stages=(held,))], flaky(1.0), driver).stages
+    one = 20.0 + 0.05 * 20.0
+    least = one + NOTICED_SECONDS + 2 * 12 + 2
+    assert all(least <= seconds <= least + one + 2 / 0.05 for seconds in stage.disturbed)
+    assert max(stage.disturbed) > min(stage.disturbed)
+
+
+def test_at_most_the_whole_stage_is_done_again() -> None:
+    driver = START.model_copy(update={"link_mbit": 8.0, "disk_mb_s": 1.0, "vectors_mb_s": 1.0})
+    (level,) = painted(3)
+    held = replace(level.stages[0], kept=10**9, most_kept=0.05, held=1)
+    (stage,) = simulate([replace(level, stages=(held,))], flaky(5.0), driver).stages
+    assert len(stage.disturbed) > 3
+    most = 2 * 21.0 + 21.0 + 21.0 + 2000 + NOTICED_SECONDS  # two rounds before, this one twice, and keeping
+    assert all(2000 < seconds <= most + 1e-3 for seconds in stage.disturbed)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,14 @@ def evaluations(
     )
     return [
         Stage("evaluating", (_handed(level), *first, collected, _at_each(level, crew, 4 * picture))),
-        Stage("evaluating", step, repeats=level.iterations, kept=4 * picture, most_kept=KEEP_SHARE),
+        Stage(
+            "evaluating",
+            step,
+            repeats=level.iterations,
+            kept=4 * picture,
+            most_kept=KEEP_SHARE,
+            held=round((2 * pairs + 2) * picture),
+        ),
     ]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tilefarm.simulate.crew import SimCrew
-from tilefarm.simulate.engine import run_pass
+from tilefarm.simulate.engine import NOTICED_SECONDS, run_pass
 from tilefarm.simulate.farm_file import Driver
 from tilefarm.simulate.work import LevelWork, Stage
 from tilefarm.simulate.world import Totals, World
@@ -130,14 +130,29 @@ def _disturbed(world: World, stage: Stage) -> tuple[tuple[float, ...], float]:
     random = np.random.default_rng(len(stage.passes[0].items))
     samples = []
     for _ in range(SAMPLES if expected * stage.repeats > RARE else 1):
-        trial = _copy(world)
         count = _poisson_but_zero(random, expected)
+        if stage.held:
+            samples.append(length + sum(_done_again(world, stage, length, random) for _ in range(count)))
+            continue
+        trial = _copy(world)
         when = world.now + random.random(count) * length
         which = random.choice(len(rates), count, p=rates / rates.sum())
         trial.failures = sorted(zip(when.tolist(), which.tolist(), strict=True))
         _once(trial, stage)
         samples.append(trial.now - world.now)
     return tuple(samples), 1 - float(np.exp(-expected))
+
+
+def _done_again(world: World, stage: Stage, length: float, random: np.random.Generator) -> float:
+    """Seconds that a loss costs where vectors lie with the workers, at a random time.
+
+    The repetition is broken off, vectors go out anew, and what was done since they were kept last is done
+    again. When the worker is back they are kept and go out once more, with its share.
+    """
+    keeping, handing = world.keeping(stage.kept), world.handing_out(stage.held)
+    between = min(keeping / stage.most_kept, length * (stage.repeats - 1))
+    broken_off, since_kept = random.random(2) * (length, between)
+    return NOTICED_SECONDS + float(broken_off + since_kept) + 2 * handing + keeping
 
 
 def _poisson_but_zero(random: np.random.Generator, expected: float) -> int:

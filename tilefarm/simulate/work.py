@@ -76,6 +76,9 @@ class Stage:
     """Bytes that come to the driver to be kept after each repetition, while that takes no more than ..."""
     most_kept: float = 0.0
     """... this share of the time: else it is done after some of them."""
+    held: int = 0
+    """Bytes of vectors that lie with the workers: after a loss all are handed out anew, and what was done
+    since they were kept last is done again."""
 
 
 @dataclass(frozen=True)

@@ -133,8 +133,17 @@ class World:
 
     def keep(self, size: float, most: float, seconds: float) -> None:
         """Vectors come to the driver's disk, in at most this share of the time."""
-        way = size / self.into.speed + size / (self.driver.disk_mb_s * MB)
-        self.now += min(way, most * seconds)
+        self.now += min(self.keeping(size), most * seconds)
+
+    def keeping(self, size: float) -> float:
+        """Seconds in which vectors come to the driver's disk."""
+        return size / self.into.speed + size / (self.driver.disk_mb_s * MB)
+
+    def handing_out(self, size: float) -> float:
+        """Seconds in which vectors go from the driver's files to the workers."""
+        fits = size <= self.driver.memory_gib * 2**30
+        read = self.driver.vectors_mb_s if fits else self.driver.disk_mb_s
+        return size / self.out.speed + size / (read * MB)
 
     def _through(self, near: Link, far: Link, size: float, now: float, latency: float) -> float:
         """Through the driver's link and the machine's at once: the slower one decides."""
