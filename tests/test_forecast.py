@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import psutil
@@ -9,6 +10,7 @@ import pytest
 
 from tests.prepared import prepared_job
 from tilefarm.forecast import KeptPieces, busiest_pixels, forecast, work_factor
+from tilefarm.spec.statistics import STATISTIC_NAMES
 
 GIB = 2**30
 
@@ -42,6 +44,20 @@ def test_the_forecast_of_a_machine_with_plenty() -> None:
     assert expected.workers == 1
     assert expected.worker_bytes == expected.needs.worker_bytes + expected.kept[1].bytes_per_worker
     assert (expected.seconds, expected.shortage) == (None, None)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_tile_is_timed_whatever_is_compared(precision: str) -> None:
+    """The stand-in for a painting has means, deviations and covariances, so that every loss is finite."""
+    prepared = prepared_job(96, 96, workers=1, precision=precision)
+    weights = tuple((name, 1.0) for name in STATISTIC_NAMES)
+    objective = prepared.job.objective.model_copy(update={"style_statistics": weights})
+    job = prepared.job.model_copy(update={"objective": objective})
+    found = forecast(replace(prepared, job=job), timed=True)
+    assert found.calibration is not None
+    assert found.calibration.precision == precision
+    assert found.seconds is not None
+    assert found.seconds > 0
 
 
 def test_less_memory_means_more_work_until_it_is_too_little() -> None:

@@ -90,15 +90,15 @@ def timed(*works: Callable[[], None], well: bool) -> list[float]:
 
 
 def noise_targets(settings: SolverSettings) -> LevelTargets:
-    """Targets of no picture, for timing."""
+    """Targets of no picture, for timing: means of 1, variances of 1, and no channel goes with another."""
     channels = channels_of(settings.network)
+
+    def moments(count: int) -> RegionMoments:
+        products = 1 + np.eye(count, dtype=np.float32)
+        return RegionMoments(np.ones((1, count), dtype=np.float32), products[None])
+
     return LevelTargets(
         key="calibration",
-        styles={
-            name: RegionMoments(
-                np.ones((1, channels[name]), dtype=np.float32), np.eye(channels[name], dtype=np.float32)[None]
-            )
-            for name, _ in settings.style_layers
-        },
+        styles={name: moments(channels[name]) for name, _ in settings.style_layers},
         content_mean_squares={name: 1.0 for name, _ in settings.content_layers},
     )
