@@ -123,12 +123,12 @@ class CoreLbfgs(FileLbfgs):
             self._keep(self._cores)
 
     def _welcome(self) -> None:
-        """Where workers have joined, hand out the vectors anew: all have their share then.
+        """Where workers have joined, or shares do not fit their paces, hand out the vectors anew.
 
         Like keeping it is done the more seldom the longer it takes.
         """
         due = self._handed_at + self._handing / KEEP_SHARE
-        if self._cores is None or not self._cores.has_newcomers() or self._clock() < due:
+        if self._cores is None or not self._cores.should_move() or self._clock() < due:
             return
         begin = self._clock()
         if self._changed:

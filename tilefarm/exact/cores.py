@@ -20,7 +20,7 @@ from tilefarm.exact.evaluate import WholePicture
 from tilefarm.exact.meetings import stages
 from tilefarm.execute.call import WorkFailedError
 from tilefarm.execute.order import turns
-from tilefarm.execute.protocol import Crews, Executor, WorkerInfo
+from tilefarm.execute.protocol import Crews, Executor
 from tilefarm.files import reserve
 from tilefarm.geometry import Box, Size
 from tilefarm.image.window import open_raw, raw_bytes, read_window
@@ -63,7 +63,7 @@ class CoreVectors:
         self._settings = settings
         self._picture = picture
         self._session = 0
-        self._crew: tuple[WorkerInfo, ...] = ()
+        self._crew: frozenset[int] = frozenset()
         self._crews: Crews = ()
         self._finite: dict[str, bool] = {}
         cores = [piece.core for piece in picture.pieces]
@@ -91,7 +91,7 @@ class CoreVectors:
         self._parts.clear()
         size, places = self._picture.size, [self.place(index) for index in range(len(self._picture.pieces))]
         self._executor.share_out(self._settings, places)
-        self._crew = self._executor.present
+        self._crew = self._executor.up
         self._crews = self._executor.crews(self._settings, places)
 
         def put(path: Path, index: int) -> Put:
@@ -129,9 +129,9 @@ class CoreVectors:
         (branches,) = given.values()
         return branches, handed
 
-    def has_newcomers(self) -> bool:
-        """Whether workers have joined since."""
-        return not set(self._executor.present) <= set(self._crew)
+    def should_move(self) -> bool:
+        """Whether workers have joined or come back since, or some are far slower than it seemed."""
+        return not self._executor.up <= self._crew or self._executor.is_uneven()
 
     def bring(self, vector: Path, target: Path) -> None:
         """Write a vector into a file."""

@@ -132,11 +132,19 @@ class Errands:
 
     def share_out(self, places: Sequence[Place], effort: Callable[[Place], Effort]) -> None:
         """Before vectors are handed out: to workers of the same machine go pieces next to each other."""
-        members = self._fleet.members()
+        members = self._there()
         if members:
             nodes = [self._info[each].node for each in members]
             members = sorted(members, key=lambda each: (nodes.index(self._info[each].node), each))
             self._homes.share_out(places[0].level, [effort(place) for place in places], members)
+
+    def is_uneven(self) -> bool:
+        """Whether pieces that were shared out should be shared out anew, by what is known of paces now."""
+        return self._homes.is_uneven(self._there())
+
+    def _there(self) -> list[int]:
+        """Who may get vectors: a worker that is expected back cannot take any yet."""
+        return self._fleet.up() or self._fleet.members()
 
     def crews(self, places: Sequence[Place], effort: Callable[[Place], Effort]) -> Crews:
         """Where pieces are at home."""

@@ -109,6 +109,11 @@ class RayExecutor:
         """Those that are not gone for good."""
         return tuple(info for number, info in enumerate(self.workers) if not self._fleet.is_gone(number))
 
+    @property
+    def up(self) -> frozenset[int]:
+        """Those that can work now."""
+        return frozenset(self._fleet.up())
+
     def listen(
         self,
         listener: Callable[[WorkerChanged], None],
@@ -181,6 +186,10 @@ class RayExecutor:
     def share_out(self, settings: SolverSettings, places: Sequence[Place]) -> None:
         """Before vectors are handed out: pieces next to each other go to the same worker, and machine."""
         self._errands.share_out(places, lambda place: piece_effort(settings, place.core))
+
+    def is_uneven(self) -> bool:
+        """Whether other shares of what was shared out fit the paces that are known now clearly better."""
+        return self._errands.is_uneven()
 
     def crews(self, settings: SolverSettings, places: Sequence[Place]) -> Crews:
         """Where the vectors that were handed out are; nowhere while no worker is there."""

@@ -232,7 +232,9 @@ class Fleet:
         except RayError as error:
             if is_loss(error) and leftover.life == self.lives(worker):
                 self.lost(worker, error)
-        self.deadlines.failed(worker, self.now)
+            self.deadlines.failed(worker, self.now)
+        else:  # a slow worker's calls may all end like this
+            self.deadlines.finished(worker, leftover.effort, self.now)
 
     def _is_awaited(self, condition: Condition) -> bool:
         since = condition.down_since

@@ -28,7 +28,7 @@ its content once more on the way and about one forward pass."""
 MOST_HELD = 4
 """Per worker so many more results than in the best order may wait for one before them: they are in memory."""
 
-FIRST_TRY = 4
+FIRST_TRY = 8
 """After so many evaluations without a piece a worker is tried again; each next time after twice as many."""
 
 IN_FULL = 2.0
@@ -52,7 +52,7 @@ class Homes:
         """Per worker when it is expected to be free, of pieces that had no home before."""
         self._members: frozenset[int] = frozenset()
         self._left_out: Counter[int] = Counter()
-        """Per worker the evaluations in which it had no piece, since it had one or was tried."""
+        """Per worker that seems slow, evaluations without a piece since it had one or was tried."""
         self._tries: Counter[int] = Counter()
 
     def of(self, index: int, level: str, effort: Effort, members: Sequence[int]) -> int:
@@ -79,27 +79,27 @@ class Homes:
         self._state[index] = (worker, life)
 
     def share_out(self, level: str, efforts: Sequence[Effort], members: Sequence[int]) -> None:
-        """All pieces anew, by measured speed: each of `members`, in order, gets pieces next to each other.
-
-        A piece goes where its middle lies, when the work of all is laid along the paces of all.
-        """
+        """All pieces anew, by measured speed: each of `members`, in order, gets pieces next to each other."""
         self._begin(level)
         self._members = frozenset(members)
-        paces = [1 / max(self._on_each(efforts[0], [each])[each], 1e-9) for each in members]
-        ends = [*accumulate(pace / sum(paces) for pace in paces)]
-        work = [float(effort.work) for effort in efforts]
-        for index, end in enumerate(accumulate(work)):
-            middle = (end - work[index] / 2) / sum(work)
-            self._home[index] = members[min(bisect_right(ends, middle), len(members) - 1)]
         self._efforts = dict(enumerate(efforts))
+        self._home = self._in_rows(members)
+
+    def is_uneven(self, members: Sequence[int]) -> bool:
+        """Whether `members` would clearly be done sooner if all were shared out among them anew."""
+        if not self._home or not members:
+            return False
+        rows = {effort: self._on_each(effort, members) for effort in set(self._efforts.values())}
+        self._seconds = {index: rows[effort] for index, effort in sorted(self._efforts.items())}
+        if not set(self._home.values()) <= set(members):
+            return True
+        return self._longest(self._home) > (1 + MOST_OFF) * self._longest(self._in_rows(members))
 
     def balance(self, members: Sequence[int]) -> int:
         """Before an evaluation: move as many pieces as is needed, and say how many."""
         if not self._efforts or not members:
             return 0
         before = dict(self._home)
-        for worker in self._to_try(set(before.values()), members):
-            self._times.forget_pace(worker)
         rows = {effort: self._on_each(effort, members) for effort in set(self._efforts.values())}
         self._seconds = {index: rows[effort] for index, effort in sorted(self._efforts.items())}
         best = self._best(members)
@@ -114,6 +114,8 @@ class Homes:
         ):
             homes = self._moved(homes, Counter(best.values()), members)
             self._home.update(best if self._most_held(homes) > most_held else homes)
+        for worker in self._to_try(set(before.values()), members):
+            self._try(worker)
         self._members = frozenset(members)
         return sum(self._home[index] != home for index, home in before.items())
 
@@ -123,16 +125,45 @@ class Homes:
         self._free, self._seconds = {}, {}
         self._left_out, self._tries = Counter(), Counter()
 
+    def _in_rows(self, members: Sequence[int]) -> dict[int, int]:
+        """A piece goes where its middle lies, when the work of all is laid along the paces of all."""
+        efforts = [effort for _, effort in sorted(self._efforts.items())]
+        paces = [1 / max(self._on_each(efforts[0], [each])[each], 1e-9) for each in members]
+        ends = [*accumulate(pace / sum(paces) for pace in paces)]
+        work = [float(effort.work) for effort in efforts]
+        homes = {}
+        for index, end in enumerate(accumulate(work)):
+            middle = (end - work[index] / 2) / sum(work)
+            homes[index] = members[min(bisect_right(ends, middle), len(members) - 1)]
+        return homes
+
     def _to_try(self, at_work: Set[int], members: Iterable[int]) -> list[int]:
-        """The workers that have been without a piece for long, and are to count as usual ones."""
+        """The workers that have been without a piece for long since they seem slow."""
         tried = []
         for worker in members:
-            self._left_out[worker] = 0 if worker in at_work else self._left_out[worker] + 1
+            out = worker not in at_work and self._seems_slow(worker)
+            self._left_out[worker] = self._left_out[worker] + 1 if out else 0
             if self._left_out[worker] == FIRST_TRY * 2 ** self._tries[worker]:
                 self._left_out[worker] = 0
                 self._tries[worker] += 1
                 tried.append(worker)
         return tried
+
+    def _seems_slow(self, worker: int) -> bool:
+        seconds = next(iter(self._seconds.values()))
+        return seconds[worker] > (1 + MOST_OFF) * min(seconds.values())
+
+    def _try(self, worker: int) -> None:
+        """Give it the last piece of who has the most to do, and measure it anew."""
+        busy: Counter[int] = Counter()
+        last = {}
+        for index, home in sorted(self._home.items()):
+            busy[home] += 1
+            last[home] = index
+        busiest = max(busy, key=lambda each: busy[each])
+        if worker not in busy and busy[busiest] > 1:  # else nobody would be done sooner
+            self._home[last[busiest]] = worker
+            self._times.forget_pace(worker)
 
     def _best(self, members: Sequence[int]) -> dict[int, int]:
         """Homes that nothing would have to move to, by index."""

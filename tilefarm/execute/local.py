@@ -56,6 +56,11 @@ class LocalExecutor:
         """The one worker."""
         return self._info
 
+    @property
+    def up(self) -> frozenset[int]:
+        """The one worker."""
+        return frozenset({0})
+
     def listen(
         self,
         listener: Callable[[WorkerChanged], None],
@@ -110,6 +115,10 @@ class LocalExecutor:
 
     def share_out(self, settings: SolverSettings, places: Sequence[Place]) -> None:
         """There is one worker."""
+
+    def is_uneven(self) -> bool:
+        """There is one worker."""
+        return False
 
     def crews(self, settings: SolverSettings, places: Sequence[Place]) -> Crews:
         """The one worker has all."""

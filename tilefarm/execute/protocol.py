@@ -150,6 +150,10 @@ class Executor(Protocol):
     def present(self) -> tuple[WorkerInfo, ...]:
         """Those that are not gone for good."""
 
+    @property
+    def up(self) -> frozenset[int]:
+        """The numbers of those that can work now."""
+
     def listen(
         self,
         listener: Callable[[WorkerChanged], None],
@@ -206,6 +210,9 @@ class Executor(Protocol):
 
     def share_out(self, settings: SolverSettings, places: Sequence[Place]) -> None:
         """Before vectors are handed out: pieces next to each other go to the same worker, and machine."""
+
+    def is_uneven(self) -> bool:
+        """Whether what was shared out would be done clearly sooner if it were shared out anew."""
 
     def crews(self, settings: SolverSettings, places: Sequence[Place]) -> Crews:
         """Where the vectors that were handed out are; nowhere while no worker is there."""

@@ -56,7 +56,7 @@ class _PassRun:
             world.homes.balance(self._workers.members)
         if work.hands_out:
             efforts = [self._home_effort(item) for item in work.items]
-            world.homes.share_out(work.level, efforts, self._workers.members)
+            world.homes.share_out(work.level, efforts, self._workers.up or self._workers.members)
         self._schedule: Schedule[Item] = Schedule(
             self._in_turns() if work.level and not self._may_move() else work.items,
             world.times,
