@@ -27,7 +27,7 @@ from tilefarm.execute.protocol import Keep
 from tilefarm.geometry import Size
 from tilefarm.plan.halo import ReceptiveField, partition
 from tilefarm.solve.contract import LevelTargets, RegionMoments, SolverSettings
-from tilefarm.solve.tasks import MissingState
+from tilefarm.solve.tasks import Derivatives, MissingState, PieceGradient, PieceSums, PieceTask
 
 SIZE = Size(70, 45)
 HISTORY, STEPS = 3, 8
@@ -168,6 +168,42 @@ def test_nothing_but_losses_bring_the_vectors_back(
     assert told[1].startswith(f"{GONE}; the optimizer goes back from step ")
     assert len(told) == 2
     assert executor.passes == 29 + MOST_LOSSES
+    assert result(optimizer) == expected
+
+
+class ShortOfMemory(PieceMixer):
+    """Drops what it keeps for speed at some of the calls of a pass, as a GPU's worker does."""
+
+    def __init__(self, *calls: int) -> None:
+        super().__init__()
+        self._calls, self.count = calls, 0
+
+    def _is_short(self) -> bool:
+        self.count += 1
+        return self.count in self._calls
+
+    def piece_sums(self, solver: SolverSettings, keep: Keep, task: PieceTask) -> PieceSums | MissingState:
+        if task.content is None and self._is_short():
+            return MissingState(task.index)
+        return super().piece_sums(solver, keep, task)
+
+    def piece_gradient(
+        self, solver: SolverSettings, keep: Keep, slopes: Derivatives, task: PieceTask
+    ) -> PieceGradient | MissingState:
+        if task.content is None and self._is_short():
+            return MissingState(task.index)
+        return super().piece_gradient(solver, keep, slopes, task)
+
+
+def test_a_worker_that_is_short_of_memory_has_lost_nothing(
+    tmp_path: Path, expected: tuple[tuple[float, ...], bytes]
+) -> None:
+    """The pass is done again; no vector is handed out anew, and none comes back for good."""
+    worker, notes = ShortOfMemory(5, 9, 16, 23, 40, 57), list[str]()
+    optimizer = at_workers(tmp_path, picture_of(tmp_path), LocalExecutor(worker), tell=notes.append)
+    go(optimizer)
+    assert worker.count > 57
+    assert notes == []
     assert result(optimizer) == expected
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tilefarm.canvas.vectors import Difference
 from tilefarm.errors import ResourceError, VectorsLostError
-from tilefarm.exact.evaluate import WholePicture
+from tilefarm.exact.evaluate import AgainError, WholePicture
 from tilefarm.exact.meetings import stages
 from tilefarm.execute.call import WorkFailedError
 from tilefarm.execute.order import turns
@@ -252,10 +252,13 @@ def halo_bytes(halos: Halos) -> int:
 
 
 def unlost(answers: Iterator[Any]) -> Iterator[Any]:
-    """Raises VectorsLostError for the first core that is gone, or with which nobody can work."""
+    """Raises VectorsLostError for the first core that is gone, or with which nobody can work, and AgainError
+    where its worker lacks nothing but what it kept for speed."""
     try:
         for answer in answers:
             if isinstance(answer, MissingState):
+                if answer.has_core:
+                    raise AgainError
                 raise VectorsLostError(f"the vectors of piece {answer.index} are gone with their worker")
             yield answer
     except (WorkFailedError, ResourceError) as error:  # of workers: the disk is nobody's concern here

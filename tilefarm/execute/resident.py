@@ -49,7 +49,7 @@ class Resident(Judged):
             return MissingState(task.index)
         sums = self.piece_sums(settings, keep, replace(task.piece, crop=crop))
         if isinstance(sums, MissingState):
-            return sums
+            return replace(sums, has_core=True)
         across, down = self._store.variation(task, settings.tv_exponent)
         self._store.keep_styles(task, sums.styles)
         return CropSums(task.index, replace(sums, styles={}), is_sound(sums), across, down)
@@ -62,8 +62,8 @@ class Resident(Judged):
         if crop is None and not task.has_graph:
             return MissingState(task.index)
         found = self.piece_gradient(settings, keep, slopes, replace(task.piece, crop=crop))
-        if isinstance(found, MissingState):
-            return found
+        if isinstance(found, MissingState):  # of a new process everything is gone
+            return replace(found, has_core=self._store.kept_crop(task) is not None)
         gradient = decoded(found.gradient)
         if not np.isfinite(gradient).all():
             return CoreDone(task.index, is_finite=False)

@@ -210,3 +210,5 @@ class MissingState:
     send crop and content."""
 
     index: int
+    has_core: bool = False
+    """Where vectors lie with the workers: it has those of the piece, and lacks only what it kept for speed."""
