@@ -14,6 +14,7 @@ from tests.stored import keep_and_drive
 from tilefarm.events import Event, TileFinished
 from tilefarm.rundir.layout import RunDir
 from tilefarm.spec.address import parse_address
+from tilefarm.store import capture as store_capture
 from tilefarm.store.blocks import Sender
 from tilefarm.store.capture import Stale, capture
 from tilefarm.store.manifest import Block, Kept, Manifest, is_kept_name, read_newest, write_manifest
@@ -61,6 +62,19 @@ def test_a_torn_line_is_left_out_and_a_damaged_one_is_stale(painted: RunDir) -> 
             capture(painted)
     finally:
         painted.journal.write_bytes(whole)
+
+
+def test_a_long_journal_is_kept_whole_and_a_long_log_of_events_left_out(
+    painted: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = capture(painted)
+    assert painted.events.name in whole.texts
+    monkeypatch.setattr(store_capture, "MOST_TEXT", 10)  # all are longer
+    found = capture(painted)
+    assert found.progress == whole.progress
+    assert found.texts[painted.journal.name] == painted.journal.read_bytes()
+    assert {painted.job.name, painted.plan.name} <= found.texts.keys()
+    assert painted.events.name not in found.texts
 
 
 def test_tiles_of_a_round_are_sent_once_and_as_they_come(tmp_path: Path) -> None:

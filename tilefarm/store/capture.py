@@ -21,7 +21,8 @@ from tilefarm.sealed import opened_json
 from tilefarm.store.manifest import Progress, is_kept_name
 
 MOST_TEXT = 1 << 26
-"""Bytes. A longer log of events is left out: it is for people, and displays do not read it either."""
+"""Bytes. What is for people and longer, such as a log of events, is left out: displays do not read it either.
+Of what a run goes on from nothing may be left out, however long it is."""
 _PIXEL_BYTES = 3 * 4
 _LONG_HISTORY = 100
 _OTHER_PICTURES = 12
@@ -180,13 +181,22 @@ def _texts(run: RunDir) -> dict[str, bytes]:
     found = {}
     for path in paths:
         name = path.relative_to(run.root).as_posix()
-        if is_kept_name(name) and (data := _bytes(path)) is not None:
+        read = _bytes if path in (run.job, run.plan) else _small
+        if is_kept_name(name) and (data := read(path)) is not None:
             found[name] = _whole_lines(data) if path == run.events else data
     return found
 
 
 def _bytes(path: Path) -> bytes | None:
-    """A small file; None where it is not there, or not small."""
+    """A whole file; None where it is not there."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _small(path: Path) -> bytes | None:
+    """The same; None where it is long, too."""
     try:
         with path.open("rb") as file:
             data = file.read(MOST_TEXT + 1)
