@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.strangers import Stranger, strangers
-from tilefarm.errors import ClusterError, JobError
+from tilefarm.errors import ClusterError, JobError, ResourceError, StoppedError
 from tilefarm.foreign import harmless
 from tilefarm.remote import answers, errand, fetch, offer
 from tilefarm.remote.access import find_address
@@ -230,3 +231,23 @@ def test_what_a_killed_driver_has_left_is_not_offered(tmp_path: Path) -> None:
     listed = Offer.model_validate_json(home.offer(token).read_bytes())
     assert [file.place for file in listed.files] == ["runs/a-1/levels/level-0.png", "runs/a-1/run.json"]
     assert is_sound(listed, "a-1")
+
+
+@pytest.mark.parametrize("error", [StoppedError("stopped by SIGINT", 2), ResourceError("the disk is full")])
+def test_what_ended_a_fetch_is_told_and_not_that_the_head_is_gone_too(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(server: JobServer, verb: str, *words: str) -> dict[str, str]:
+        if verb == "drop":
+            raise AwayError("no Ray job server answers")
+        return {"token": "0a"}
+
+    def read(*arguments: object) -> Offer:
+        raise error
+
+    monkeypatch.setattr(fetch, "known", lambda server, name: SimpleNamespace(status="SUCCEEDED", ended=True))
+    monkeypatch.setattr(fetch, "errand", answer)
+    monkeypatch.setattr(fetch, "_read", read)
+    with pytest.raises(type(error)) as raised:
+        fetch.fetch(JobServer.__new__(JobServer), "coffee", tmp_path)
+    assert raised.value is error

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from tilefarm.errors import ClusterError, IncompleteError, JobError
+from tilefarm.errors import ClusterError, IncompleteError, JobError, TilefarmError
 from tilefarm.files import sync_folder, telling_when_full
 from tilefarm.remote.errand import errand
 from tilefarm.remote.offer import Offer, Offered
@@ -65,7 +66,8 @@ def fetch(
         _refuse_others(offered, name, into)
         return _Fetching(server, token, offered, into, tell).all()
     finally:
-        errand(server, "drop", token)
+        with suppress(TilefarmError):  # the head sweeps up; what went wrong before is what counts
+            errand(server, "drop", token)
 
 
 def _read(server: JobServer, token: str, name: str) -> Offer:
