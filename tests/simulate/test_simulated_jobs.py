@@ -14,12 +14,13 @@ from tilefarm.execute.protocol import WorkerInfo
 from tilefarm.forecast import work_factor
 from tilefarm.prepare import Prepared
 from tilefarm.settings import choose_keep
+from tilefarm.simulate.crew import GIB, Machine, SimCrew, SimWorker
+from tilefarm.simulate.farm_file import Driver
 from tilefarm.simulate.job_work import chosen, work_of
+from tilefarm.simulate.run import simulate
 from tilefarm.simulate.work import LevelWork, Stage
 from tilefarm.solve.branches import joined, leaf
 from tilefarm.spec.networks import channels_of
-
-GIB = 2**30
 
 
 def info(memory: float, away: bool = True) -> WorkerInfo:
@@ -198,3 +199,36 @@ def test_vectors_with_the_workers() -> None:
     assert rest.chores.vectors == 0
     handed = sum(item.sent for item in first.passes[0].items)
     assert handed == 12 * pixels
+
+
+def gpu(memory: float) -> WorkerInfo:
+    return replace(info(512.0), device="cuda:0", gpu_bytes=round(memory * GIB))
+
+
+@pytest.mark.parametrize("vectors", ["driver", "workers"])
+def test_each_worker_keeps_what_its_own_memory_allows(vectors: str) -> None:
+    """A small GPU beside large ones does not make these keep less."""
+    large, mixed = [gpu(80.0)] * 4, [*[gpu(80.0)] * 4, gpu(1.0)]
+    prepared = prepared_job(4000, 512, vectors=vectors)
+    alone, beside = (
+        [each for each in evaluations(last(prepared, infos)[1])[1].passes if each.level]
+        for infos in (large, mixed)
+    )
+    assert [each.forms for each in alone] == [(), ()]
+    assert [each.forms for each in beside] == [(0, 0, 0, 0, 1)] * 2
+    on_large, on_small = (
+        sum(item.forms[form].pixel_steps for each in beside for item in each.items) for form in (0, 1)
+    )
+    assert on_large == sum(item.pixel_steps for each in alone for item in each.items)
+    assert on_small > on_large
+
+
+def test_one_more_worker_with_little_memory_makes_it_faster() -> None:
+    large, mixed = [gpu(80.0)] * 4, [*[gpu(80.0)] * 4, gpu(1.0)]
+    seconds = []
+    for infos in (large, mixed):
+        _, work = last(prepared_job(4000, 512, vectors="driver"), infos)
+        some = SimWorker(0, 1e6, 1.5e9, 0.0, 0.0, 0.0, 0.0, 0.0)
+        crew = SimCrew((some,) * len(infos), (Machine(None, 0.0),), tuple(infos))
+        seconds.append(simulate([work], crew, Driver()).seconds)
+    assert seconds[1] < seconds[0]

@@ -63,7 +63,10 @@ def _sums(level: LevelPlan, plain: Pass) -> Pass:
         around = reach(piece, level.grid.tile).size.pixels
         content = old.sent - old.crop_sent
         parts = PIXEL * (around - piece.core.size.pixels)
-        return replace(old, sent=content, received=0, between=parts, vectors=PIXEL * around, full=None)
+        forms = tuple(map(item, old.forms))
+        return replace(
+            old, sent=content, received=0, between=parts, vectors=PIXEL * around, full=None, forms=forms
+        )
 
     return replace(plain, items=tuple(map(item, plain.items)))
 
@@ -93,7 +96,8 @@ def _slopes(level: LevelPlan, plain: Pass) -> Pass:
 
     def item(old: Item) -> Item:
         crop = PIXEL * level.pieces[old.index].crop.size.pixels
-        return replace(old, sent=old.sent - old.crop_sent, received=0, vectors=crop, full=None)
+        sent, forms = old.sent - old.crop_sent, tuple(map(item, old.forms))
+        return replace(old, sent=sent, received=0, vectors=crop, full=None, forms=forms)
 
     return replace(plain, items=tuple(map(item, plain.items)))
 

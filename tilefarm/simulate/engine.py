@@ -19,13 +19,24 @@ from tilefarm.execute.deadlines import Effort
 from tilefarm.execute.homes import IN_FULL
 from tilefarm.execute.order import turns
 from tilefarm.execute.schedule import Schedule
-from tilefarm.simulate.work import Item, Pass
+from tilefarm.simulate.work import Item, Pass, Stage
 from tilefarm.simulate.world import World
 
 NOTICED_SECONDS = 1.5
 """After which the driver knows that a worker's process has ended: measured with Ray."""
 LOOK_SECONDS = 0.5
 """The dispatcher looks again so often while a worker has nothing to do."""
+
+
+def run_once(world: World, stage: Stage) -> None:
+    """One repetition of a stage; the world's clock goes on. Raises TilefarmError as a pass does."""
+    began = world.now
+    for work in stage.passes:
+        run_pass(world, work)
+    if stage.kept:
+        world.keep(stage.kept, stage.most_kept, world.now - began)
+    chores = stage.chores
+    world.chores(chores.pixels, chores.vectors, chores.resident, chores.synced)
 
 
 def run_pass(world: World, work: Pass) -> None:
@@ -115,8 +126,10 @@ class _PassRun:
         return [by_index[index] for index in turns(rows.values())]
 
     def _form(self, item: Item, worker: int) -> Item:
-        """In full where a worker keeps nothing of it."""
-        world = self._world
+        """As this worker gets it: in full where it keeps nothing of it."""
+        world, forms = self._world, self._work.forms
+        if forms:
+            item = item.forms[forms[worker]]
         if item.full is None or world.homes.keeps(item.index, worker, world.lives[worker]):
             return item
         return item.full

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from tilefarm.execute.protocol import Keep, WorkerInfo
 from tilefarm.geometry import Size
@@ -15,7 +16,7 @@ from tilefarm.plan.halo import partition, receptive_field
 from tilefarm.plan.layers import deepest_of, style_layers
 from tilefarm.prepare import Prepared
 from tilefarm.rundir.journal import Started
-from tilefarm.settings import choose, choose_keep
+from tilefarm.settings import choose, choose_keeps
 from tilefarm.simulate.core_work import evaluations
 from tilefarm.simulate.work import Chores, Item, LevelWork, Pass, Stage
 from tilefarm.solve.contract import Weights
@@ -130,8 +131,9 @@ class _Level:
         precision, count = self._started.precision, len(self._infos)
         away = at_workers(self._prepared, level, self._infos, precision)
         vectors = bytes_at_each(self._prepared, level, count) if away else 0
-        keep = choose_keep(self._prepared, level, self._infos, precision, vectors=vectors)
-        first, later = (self._evaluation(keep, held=held) for held in (False, True))
+        of = choose_keeps(self._prepared, level, lambda: self._infos, precision, vectors).of
+        keeps = [of(info) for info in self._infos]
+        first, later = (self._evaluation(keeps, held=held) for held in (False, True))
         if away:
             machines = [*Counter(info.node for info in self._infos).values()]
             return evaluations(level, machines, self._job.optimizer.history or 0, (first, later))
@@ -140,8 +142,22 @@ class _Level:
             Stage("evaluating", later, self._streaming(1), level.iterations),
         ]
 
-    def _evaluation(self, keep: Keep, *, held: bool) -> tuple[Pass, Pass]:
-        """Both passes. `held`: workers have the content's features that they keep, from before.
+    def _evaluation(self, keeps: Sequence[Keep], *, held: bool) -> tuple[Pass, Pass]:
+        """Both passes. `keeps`: by worker. `held`: they have the content's features that they keep already.
+
+        Which worker does a piece shows only in the simulation, so that each piece has a form for each `Keep`.
+        """
+        kinds = sorted(set(keeps), key=lambda keep: (keep.contents, keep.graphs, keep.crops), reverse=True)
+        sums, slopes = zip(*(self._pieces(keep, held=held) for keep in kinds), strict=True)
+        level = f"level {self._level.index}"
+        of_workers = tuple(map(kinds.index, keeps)) if len(kinds) > 1 else ()
+        return (
+            Pass("piece_sums", _formed(sums), level=level, forms=of_workers),
+            Pass("piece_gradient", _formed(slopes), self._targets(), level=level, forms=of_workers),
+        )
+
+    def _pieces(self, keep: Keep, *, held: bool) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+        """Both passes on workers that keep as much.
 
         Of a worker's pieces the first keep their content's features, and the first their graph.
         """
@@ -151,11 +167,7 @@ class _Level:
         crops = [n < keep.graphs + keep.crops for n in rank]
         sums = tuple(self._sum(index, contents[index] and held) for index in pieces)
         slopes = tuple(self._slope(index, contents[index], graphs[index], crops[index]) for index in pieces)
-        level = f"level {self._level.index}"
-        return (
-            Pass("piece_sums", sums, level=level),
-            Pass("piece_gradient", slopes, self._targets(), level=level),
-        )
+        return sums, slopes
 
     def _sum(self, index: int, content: bool) -> Item:
         """A piece in pass 1, whose content's features are kept, or not."""
@@ -212,3 +224,10 @@ class _Level:
         """Bytes of moments of all style layers; of folded products only the upper triangle counts."""
         products = (channels * (channels + 1) // 2 if folded else channels**2 for channels in self._layers)
         return (sum(products) + sum(self._layers)) * value * self._regions
+
+
+def _formed(forms: Sequence[tuple[Item, ...]]) -> tuple[Item, ...]:
+    """The pieces as the first kind of workers gets them, with the forms for all kinds if there are more."""
+    if len(forms) == 1:
+        return forms[0]
+    return tuple(replace(each[0], forms=each) for each in zip(*forms, strict=True))

@@ -30,6 +30,8 @@ class Item:
     """Bytes that it gets from other workers."""
     vectors: float = 0.0
     """Bytes of vectors that the worker reads or writes."""
+    forms: tuple[Item, ...] = ()
+    """The same for workers that keep as much of it as their memory allows: as `Pass.forms` counts them."""
 
 
 PassKind = Literal["solve", "measure", "piece_sums", "piece_gradient", "core"]
@@ -47,6 +49,8 @@ class Pass:
     """Names the level, whose pieces are at home with workers: of the exact method's passes."""
     hands_out: bool = False
     """Whether vectors are handed out to the workers, whose pieces lie next to each other from then on."""
+    forms: tuple[int, ...] = ()
+    """Per worker of the farm, which of the items' forms it gets; empty: items have one."""
 
 
 @dataclass(frozen=True)
