@@ -12,7 +12,7 @@ from tilefarm.errors import JobError, TilefarmError
 from tilefarm.prepare import Prepared, prepare, readable
 from tilefarm.rundir.find import load_run, run_folder
 from tilefarm.rundir.layout import RunDir
-from tilefarm.spec.files import input_files, output_files
+from tilefarm.spec.files import input_files, written_files
 from tilefarm.spec.model import Job
 from tilefarm.spec.sweep import Sweep, Varied, load_jobs
 
@@ -71,7 +71,7 @@ def load_group(path: Path, overrides: Sequence[str] = (), run_dir: Path | None =
     """
     if path.is_dir():
         return _folder(path, overrides, run_dir)
-    sweep = load_jobs(path, overrides)
+    sweep = load_jobs(path, overrides, run_dir)
     runs = (run_dir or path.parent / "runs").absolute()
     entries = tuple(Entry(path, job, run_folder(job, runs)) for job in sweep.jobs)
     if not sweep.varied:
@@ -136,7 +136,7 @@ def _checked(entries: Sequence[Entry | Refusal]) -> Iterator[Entry | Refusal]:
     writers: dict[str, Path] = {}
     for entry in entries:
         if isinstance(entry, Entry):
-            for key, target in output_files(entry.job):
+            for key, target in written_files(entry.job):
                 place, why = os.path.realpath(target), ""
                 if (first := writers.setdefault(place, entry.source)) != entry.source:
                     why = f"as {first} does"

@@ -9,6 +9,7 @@ import pytest
 from tilefarm.errors import JobError
 from tilefarm.geometry import Size
 from tilefarm.spec.load import load_job
+from tilefarm.spec.sweep import load_jobs
 
 TEXT = "content: a.jpg\nstyle: b.jpg\noutput: {path: c.png, width: 100}\ntiles: {size: 256}\n"
 
@@ -108,6 +109,31 @@ def test_styles_by_number_also_mean_the_one_style_of_the_short_form(job: Path) -
     assert (style.image.name, style.weight) == ("b.jpg", 2.0)
 
 
+def test_a_style_and_its_keys_may_come_one_by_one(job: Path) -> None:
+    (job.parent / "d.jpg").write_bytes(b"d")
+    for text in (TEXT, TEXT.replace("style: b.jpg\n", "")):
+        job.write_text(text)
+        for overrides in (["style=d.jpg", "styles.0.scale=2"], ["styles.0.scale=2", "style=d.jpg"]):
+            [style] = load_job(job, overrides).styles
+            assert (style.image.name, style.scale) == ("d.jpg", 2.0)
+    [problem] = problems(job, "style=no.jpg", "styles.0.scale=2")
+    assert problem.startswith("--set style=no.jpg: styles.0.image names a file that does not exist")
+
+
+def test_a_style_that_could_be_one_of_several(job: Path) -> None:
+    job.write_text(TEXT.replace("style: b.jpg", "styles: [{image: b.jpg}, {image: a.jpg}]"))
+    [problem] = problems(job, "style=a.jpg", "styles.0.scale=2")
+    assert problem == (
+        "--set style=a.jpg: style is the picture of a job's one style, but styles has 2 entries; "
+        "name one of them, such as styles.0.image"
+    )
+
+
+def test_all_styles_and_the_one_style_exclude_each_other_as_ever(job: Path) -> None:
+    told = problems(job, "style=a.jpg", "styles=[{image: b.jpg}]", "styles.0.scale=2")
+    assert any("style cannot be given together with styles" in one for one in told)
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
@@ -165,6 +191,7 @@ def test_missing_inputs_of_overrides(job: Path) -> None:
     ("more", "override", "wanted"),
     [
         ("color: content_luma", "color.when=every_level", "color={mode: content_luma, when: every_level}"),
+        ("alpha: keep", "alpha.background=black", "alpha={mode: keep, background: black}"),
         ("snapshots: 7", "snapshots.long_side=100", "snapshots={every: 7, long_side: 100}"),
         ("animation: film.gif", "animation.seconds=3", "animation={path: film.gif, seconds: 3}"),
         (
@@ -179,6 +206,15 @@ def test_a_key_of_a_section_in_its_short_form(job: Path, more: str, override: st
     long = load_job(job, [wanted])
     job.write_text(f"{TEXT}{more}\n")
     assert load_job(job, [override]) == long
+
+
+def test_a_key_of_a_proof_in_its_short_form(job: Path) -> None:
+    (job.parent / "press.icc").write_bytes(b"x")
+    long = load_job(job, ["output.proof={profile: press.icc, intent: perceptual}"])
+    job.write_text(TEXT.replace("width: 100", "width: 100, proof: press.icc"))
+    assert load_job(job, ["output.proof.intent=perceptual"]) == long
+    swept = load_jobs(job, ["matrix.output.proof.paper_white=[true, false]"]).jobs
+    assert [one.output.proof and one.output.proof.paper_white for one in swept] == [True, False]
 
 
 def test_a_statistic_is_not_set_beside_a_default_that_would_be_lost(job: Path) -> None:

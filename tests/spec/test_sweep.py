@@ -120,6 +120,35 @@ def test_a_style_and_its_scale_vary_together(folder: Path) -> None:
         ]
 
 
+@pytest.mark.parametrize("style", ["style: b.jpg\n", ""])
+def test_a_varied_style_keeps_what_the_command_line_sets(folder: Path, style: str) -> None:
+    text = HEAD.replace("style: b.jpg\n", style) + "matrix: {style: [a.jpg, b.jpg]}"
+    sweep = load(folder, text, "styles.0.scale=2")
+    assert [(job.styles[0].image.name, job.styles[0].scale) for job in sweep.jobs] == [
+        ("a.jpg", 2.0),
+        ("b.jpg", 2.0),
+    ]
+    assert [job.name for job in sweep.jobs] == ["gate-a", "gate-b"]
+
+
+def test_a_varied_style_keeps_the_other_keys_of_the_file(folder: Path) -> None:
+    styles = "styles: [{image: a.jpg, scale: 2, weight: 3, mask: a.jpg, style_mask: b.jpg}]\n"
+    sweep = load(folder, HEAD.replace("style: b.jpg\n", styles) + "matrix: {style: [a.jpg, '[x].jpg']}")
+    for job, name in zip(sweep.jobs, ("a.jpg", "[x].jpg"), strict=True):
+        (one,) = job.styles
+        assert (one.image, one.scale, one.weight) == (folder / name, 2.0, 3.0)
+        assert (one.mask, one.style_mask) == (folder / "a.jpg", folder / "b.jpg")
+
+
+def test_a_pattern_for_a_style_from_the_command_line(folder: Path) -> None:
+    for override in ("style=photos/*.jpg", "styles.0.image=photos/*.jpg"):
+        sweep = load(folder, HEAD, override, "styles.0.scale=2")
+        assert [(job.styles[0].image.name, job.styles[0].scale) for job in sweep.jobs] == [
+            ("one.jpg", 2.0),
+            ("two.jpg", 2.0),
+        ]
+
+
 def test_the_command_line_sets_and_varies(folder: Path) -> None:
     sweep = load(folder, HEAD, "matrix.tiles.size=[128, 256]", "seed=4")
     assert [(job.tiles.size, job.seed) for job in sweep.jobs] == [(128, 4), (256, 4)]
@@ -250,6 +279,112 @@ def test_what_is_varied_cannot_be_set(folder: Path) -> None:
     (told,) = problems(folder, HEAD + "matrix: {seed: [1, 2]}", "seed=3")
     assert told.startswith("--set seed=3: seed is varied by ")
     assert "line 4" in told
+
+
+@pytest.mark.parametrize(
+    ("varied", "override"),
+    [
+        ("style", "styles.0.image=a.jpg"),
+        ("style", "styles=[{image: a.jpg}]"),
+        ("styles.0.image", "style=a.jpg"),
+    ],
+)
+def test_a_varied_style_cannot_be_set_in_its_other_form(folder: Path, varied: str, override: str) -> None:
+    (told,) = problems(folder, f"{HEAD}matrix: {{{varied}: [a.jpg, b.jpg]}}", override)
+    assert told.startswith(f"--set {override}: {varied} is varied by ")
+    assert "leave one of them out" in told
+
+
+@pytest.mark.parametrize(
+    ("style", "varied"),
+    [
+        ("style: '[ab].jpg'\n", "styles.0.image"),
+        ("styles: [{image: '[ab].jpg', scale: 2}]\n", "style"),
+        ("", "styles.0.image: [b.jpg], style"),
+    ],
+)
+def test_a_style_is_varied_once_in_whichever_form(folder: Path, style: str, varied: str) -> None:
+    told = problems(folder, HEAD.replace("style: b.jpg\n", style) + f"matrix: {{{varied}: [a.jpg]}}")
+    assert [one for one in told if "vary the same key; keep one of them" in one] == told
+    assert "style " in told[0]
+    assert "styles.0.image" in told[0]
+
+
+def test_a_varied_style_is_a_jobs_one_style(folder: Path) -> None:
+    text = HEAD.replace("style: b.jpg", "styles: [{image: a.jpg}, {image: b.jpg, scale: 2}]")
+    (told,) = problems(folder, text + "matrix:\n  style: [a.jpg,\n    b.jpg]")
+    assert told == (
+        ", line 5: style is the picture of a job's one style, but styles has 2 entries; "
+        "name one of them, such as styles.0.image"
+    )
+    sweep = load(folder, text + "matrix: {styles.1.image: [a.jpg, b.jpg]}")
+    assert [[style.image.name for style in job.styles] for job in sweep.jobs] == [
+        ["a.jpg", "a.jpg"],
+        ["a.jpg", "b.jpg"],
+    ]
+
+
+def test_a_pattern_for_style_does_not_replace_styles(folder: Path) -> None:
+    text = HEAD.replace("b.jpg", "photos/*.jpg") + "styles: [{image: a.jpg, scale: 2}]\n"
+    (told,) = problems(folder, text)
+    assert told == ", line 2: style cannot be given together with styles; keep only one of them"
+
+
+def written_by_runs(runs: Path) -> None:
+    for name in ("gate-sheet.jpg", "gate-a-12345678/levels/level-1.jpg", "gate-a-12345678/losses.jpg"):
+        (runs / name).parent.mkdir(parents=True, exist_ok=True)
+        (runs / name).write_text("")
+
+
+@pytest.mark.parametrize("pattern", ["*/*.jpg", "**/*.jpg", "{folder}/**/*.jpg"])
+def test_patterns_pass_over_what_earlier_submissions_left(folder: Path, pattern: str) -> None:
+    text = f"content: '{pattern.format(folder=folder)}'\nstyle: b.jpg\noutput: {{path: out/p.tif}}\n"
+    first = load(folder, text)
+    written_by_runs(folder / "runs")
+    assert load(folder, text) == first
+    assert len(first.jobs) > 1
+
+
+def test_patterns_pass_over_the_folder_that_the_runs_are_kept_in(folder: Path) -> None:
+    text = "content: '*/*.jpg'\nstyle: b.jpg\noutput: {path: out/p.tif}\n"
+    first = load(folder, text)
+    written_by_runs(folder / "kept")
+    (folder / "linked").symlink_to("kept")
+    for runs in (folder / "kept", folder / "linked"):
+        assert load_jobs(folder / "gate.yaml", run_dir=runs) == first
+    shutil.rmtree(folder / "kept")
+    # A folder that holds the job file as well holds its pictures, too.
+    assert load_jobs(folder / "gate.yaml", run_dir=folder) == first
+
+
+def test_a_link_to_a_picture_of_a_run_is_found(folder: Path) -> None:
+    written_by_runs(folder / "runs")
+    (folder / "photos/level.jpg").symlink_to(folder / "runs/gate-a-12345678/levels/level-1.jpg")
+    sweep = load(folder, HEAD.replace("a.jpg", "photos/*.jpg"))
+    assert [job.content.name for job in sweep.jobs] == ["level.jpg", "one.jpg", "two.jpg"]
+
+
+def test_a_pattern_that_matches_runs_alone(folder: Path) -> None:
+    written_by_runs(folder / "runs")
+    (told,) = problems(folder, HEAD.replace("a.jpg", "runs/*.jpg"))
+    assert told == (
+        f", line 1: content matches only files below {str(folder / 'runs')!r}, where the runs are kept, "
+        "got 'runs/*.jpg'; name pictures in another folder"
+    )
+
+
+def test_runs_do_not_read_their_proofs(folder: Path) -> None:
+    (folder / "press.icc").write_text("")
+    text = "content: '{pattern}'\nstyle: b.jpg\noutput: {{path: '{path}', proof: press.icc}}\n"
+    (folder / "photos/three.png").write_text("")
+    (told,) = problems(folder, text.format(pattern="photos/*.png", path="photos/p.tif"))
+    assert "the pattern 'photos/*.png' would match the pictures that the runs write" in told
+    (folder / "p-a-proof.png").write_text("")
+    named = "content: a.jpg\nstyle: b.jpg\noutput: {path: p.tif, proof: press.icc}\n"
+    (told,) = problems(folder, named + "matrix: {content: [a.jpg, p-a-proof.png]}")
+    assert "a run would overwrite" in told
+    assert "p-a-proof.png" in told
+    assert len(load(folder, text.format(pattern="photos/*.png", path="out/p.tif")).jobs) == 1
 
 
 def test_runs_do_not_write_what_runs_read(folder: Path) -> None:

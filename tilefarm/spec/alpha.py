@@ -50,11 +50,12 @@ class Alpha(Section):
         return rgb_of(self.background)
 
 
-def _from_short_form(value: Any) -> Any:
+def from_short_form(value: Any) -> Any:
+    """The section that a mode stands for; anything else as it is."""
     return {"mode": value} if isinstance(value, str) else value
 
 
-AlphaChoice = Annotated[Alpha, BeforeValidator(_from_short_form)]
+AlphaChoice = Annotated[Alpha, BeforeValidator(from_short_form)]
 
 
 def alpha_without_place(given: Mapping[str, Any]) -> Iterator[Conflict]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tilefarm.spec.model import Job
+from tilefarm.spec.proof import proof_path
 
 
 def input_files(job: Job) -> Iterator[tuple[str, Path]]:
@@ -19,10 +20,19 @@ def input_files(job: Job) -> Iterator[tuple[str, Path]]:
     for key, value in named.items():
         if isinstance(value, Path):
             yield key, value
+    if job.output.proof is not None:
+        yield "output.proof.profile", job.output.proof.profile
 
 
 def output_files(job: Job) -> Iterator[tuple[str, Path]]:
-    """(key, path) of every file that a job writes outside of its run folder."""
+    """(key, path) of every file that a job names and writes outside of its run folder."""
     yield "output.path", job.output.path
     if job.animation is not None:
         yield "animation.path", job.animation.path
+
+
+def written_files(job: Job) -> Iterator[tuple[str, Path]]:
+    """As `output_files`, and the proof, whose place follows from output.path."""
+    yield from output_files(job)
+    if job.output.proof is not None:
+        yield "output.path", proof_path(job.output.path)

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from tilefarm.errors import JobError
 from tilefarm.spec.bounds import outputs_outside
 from tilefarm.spec.model import Job
-from tilefarm.spec.overrides import Override, apply, parse_override
+from tilefarm.spec.overrides import Override, apply, one_form_of_styles, parse_override
 from tilefarm.spec.presets import PRESETS
 from tilefarm.spec.problems import dotted, is_echo, sentence
 from tilefarm.spec.values import NAME_RULE, is_name
@@ -85,7 +85,7 @@ def _outside(document: Document, parsed: Sequence[Override], path: Path) -> Iter
 
 
 def parse_all(texts: Sequence[str]) -> tuple[list[Override], list[str]]:
-    """The overrides that can be read, and a sentence about each of the others."""
+    """The overrides that can be read, in one form, and a sentence about each of the others."""
     overrides: list[Override] = []
     problems: list[str] = []
     for text in texts:
@@ -93,7 +93,7 @@ def parse_all(texts: Sequence[str]) -> tuple[list[Override], list[str]]:
             overrides.append(parse_override(text))
         except JobError as error:
             problems += error.problems
-    return overrides, problems
+    return one_form_of_styles(overrides), problems
 
 
 def default_name(data: dict[str, Any], path: Path) -> list[str]:

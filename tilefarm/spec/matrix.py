@@ -9,7 +9,7 @@ from typing import Any
 
 from tilefarm.errors import JobError
 from tilefarm.spec.globs import expand, is_pattern
-from tilefarm.spec.overrides import Override, parse_override
+from tilefarm.spec.overrides import ONE_STYLE, Override, is_in_styles, parse_override, several_styles
 from tilefarm.spec.problems import dotted
 from tilefarm.spec.run_names import Kind, canonical
 from tilefarm.spec.values import found, printable
@@ -42,12 +42,15 @@ class Axis:
         return "file" if named or masks else "value"
 
 
-def read_axes(document: Document, overrides: Sequence[Override], path: Path) -> tuple[list[Axis], list[str]]:
+def read_axes(
+    document: Document, overrides: Sequence[Override], path: Path, runs: Path
+) -> tuple[list[Axis], list[str]]:
     """The axes in their order, slowest first, and the problems. Takes `matrix` out of the document's data.
 
     Patterns of content and styles outside of the matrix come before it, the matrix's keys as written.
+    `runs` is the folder of the runs, in which patterns match nothing.
     """
-    source = _Source(document, overrides, path)
+    source = _Source(document, overrides, path, runs)
     given = "matrix" in document.data
     matrix = document.data.pop("matrix", {})
     problems: list[str] = []
@@ -66,8 +69,9 @@ def read_axes(document: Document, overrides: Sequence[Override], path: Path) -> 
         except JobError as error:
             problems += error.problems
             document.unreadable.add(_as_in_file(at))
-    problems += _overlaps(axes, overrides, source)
-    return _one_form_of_styles(axes), problems
+    problems += _mistaken_styles(axes, document.data, source)
+    axes = _one_form_of_styles(axes, document.data)
+    return axes, problems + list(_overlaps(axes, overrides))
 
 
 def choose(axes: Sequence[Axis], picks: Sequence[int]) -> list[Choice]:
@@ -95,6 +99,7 @@ class _Source:
     document: Document
     overrides: Sequence[Override]
     path: Path
+    runs: Path
 
     @property
     def lines(self) -> dict[Location, int]:
@@ -106,10 +111,11 @@ class _Source:
 
     def place(self, at: Location) -> str:
         """The override that wrote this, or the file and its line."""
+        at = _as_in_file(at)
         for override in reversed(self.overrides):
             if override.location == at[: len(override.location)]:
                 return override.source
-        lines = (self.lines.get(_as_in_file(at)[:end]) for end in range(len(at) + 1, 0, -1))
+        lines = (self.lines.get(at[:end]) for end in range(len(at) + 1, 0, -1))
         return f"{self.path}, line {next((line for line in lines if line), 1)}"
 
 
@@ -144,7 +150,7 @@ def _axis(key: str, values: Any, at: Location, source: _Source) -> Axis:
             continue
         patterns.append(entry)
         try:
-            expanded += [(name, where) for name in expand(entry, source.folder)]
+            expanded += [(name, where) for name in expand(entry, source.folder, source.runs)]
         except (ValueError, RuntimeError) as error:
             problems.append(f"{where}: {shown} {error}")
     seen: set[str] = set()
@@ -188,7 +194,7 @@ def _patterns_outside(data: dict[str, Any], folder: Path) -> Iterator[tuple[str,
     return ((key, str(value)) for key, value in pictures if is_pattern(value, folder))
 
 
-def _overlaps(axes: Sequence[Axis], overrides: Sequence[Override], source: _Source) -> Iterator[str]:
+def _overlaps(axes: Sequence[Axis], overrides: Sequence[Override]) -> Iterator[str]:
     """A key is varied once, and not set from the command line as well."""
     for number, axis in enumerate(axes):
         for other in axes[:number]:
@@ -204,15 +210,23 @@ def _overlaps(axes: Sequence[Axis], overrides: Sequence[Override], source: _Sour
 
 
 def _inside(one: Location, other: Location) -> bool:
+    one, other = (ONE_STYLE if location == ("style",) else location for location in (one, other))
     shorter = min(len(one), len(other))
     return one[:shorter] == other[:shorter]
 
 
-def _one_form_of_styles(axes: list[Axis]) -> list[Axis]:
+def _mistaken_styles(axes: Sequence[Axis], data: dict[str, Any], source: _Source) -> Iterator[str]:
+    """Styles that the values of an axis would replace without a word."""
+    if {"style", "styles"} <= data.keys() and any(_inside(axis.location, ("styles",)) for axis in axes):
+        yield f"{source.place(('style',))}: style cannot be given together with styles; keep only one of them"
+    for axis in axes:
+        if axis.location == ("style",) and (problem := several_styles(data)):
+            yield f"{axis.places[0]}: {problem}"
+
+
+def _one_form_of_styles(axes: list[Axis], data: dict[str, Any]) -> list[Axis]:
     """`style` beside `styles.0.scale` is styles.0.image: a job has one of the two forms."""
-    if not any(axis.location[0] == "styles" and len(axis.location) > 1 for axis in axes):
+    long = data.get("styles") or any(is_in_styles(axis.location) for axis in axes)
+    if not long or several_styles(data):
         return axes
-    return [
-        replace(axis, location=("styles", 0, "image")) if axis.location == ("style",) else axis
-        for axis in axes
-    ]
+    return [replace(axis, location=ONE_STYLE) if axis.location == ("style",) else axis for axis in axes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tilefarm.errors import JobError
@@ -19,6 +19,9 @@ _ALTERNATIVES: tuple[tuple[Location, tuple[str, ...]], ...] = (
 )
 """Keys of which a job has one: naming one on the command line takes the others out of the file."""
 
+
+ONE_STYLE: Location = ("styles", 0, "image")
+"""What `style` is where a job has the long form."""
 
 _WHOLE_MAPPINGS = {"style_layers": "layers", "content_layers": "layers", "style_statistics": "statistics"}
 """What their defaults hold, which an entry that is set alone would replace."""
@@ -37,6 +40,11 @@ class Override:
     def source(self) -> str:
         """How a message names it: on one line, whatever the shell let through."""
         return _source(self.text)
+
+    @property
+    def means_one_style(self) -> bool:
+        """Whether it was written as `style` and is the picture of an entry of `styles`."""
+        return self.location == ONE_STYLE and self.text.partition("=")[0].strip() == "style"
 
 
 def _source(text: str) -> str:
@@ -64,6 +72,9 @@ def apply(data: dict[str, Any], overrides: Sequence[Override]) -> list[str]:
     _drop_alternatives(data, [override.location for override in overrides])
     problems = []
     for override in overrides:
+        if override.means_one_style and (problem := several_styles(data)):
+            problems.append(f"{override.source}: {problem}")
+            continue
         try:
             _write(data, override)
         except ValueError as error:
@@ -71,10 +82,40 @@ def apply(data: dict[str, Any], overrides: Sequence[Override]) -> list[str]:
     return problems
 
 
+def one_form_of_styles(overrides: Sequence[Override]) -> list[Override]:
+    """`style` beside `styles.0.scale` is styles.0.image: a job has one of the two forms."""
+    if ("styles",) in (override.location for override in overrides) or not any(
+        is_in_styles(override.location) for override in overrides
+    ):
+        return list(overrides)
+    return [
+        replace(override, location=ONE_STYLE) if override.location == ("style",) else override
+        for override in overrides
+    ]
+
+
+def several_styles(data: dict[str, Any]) -> str:
+    """Why `style` cannot be said of a job with these styles; empty where it can be."""
+    styles = data.get("styles")
+    if not isinstance(styles, list) or len(styles) < 2:
+        return ""
+    return (
+        f"style is the picture of a job's one style, but styles has {len(styles)} entries; "
+        "name one of them, such as styles.0.image"
+    )
+
+
+def is_in_styles(location: Location) -> bool:
+    """Whether it is a place in the long form of the styles."""
+    return location[0] == "styles" and len(location) > 1
+
+
 def _drop_alternatives(data: dict[str, Any], locations: Sequence[Location]) -> None:
-    if any(location[0] == "styles" and len(location) > 1 for location in locations) and "style" in data:
+    if any(is_in_styles(location) for location in locations) and "style" in data:
         # styles.0.weight=2 changes the one style that the file gives in the short form.
         data.setdefault("styles", [{"image": data.pop("style")}])
+    if "styles" not in data and any(location[:2] == ("styles", 0) for location in locations):
+        data["styles"] = [{}]
     for parent, keys in _ALTERNATIVES:
         depth = len(parent)
         named = {at[depth] for at in locations if len(at) > depth and at[:depth] == parent}.intersection(keys)

@@ -23,11 +23,12 @@ class Proof(Section):
     """Whether the paper has its own colour, and not the screen's white."""
 
 
-def _from_short_form(value: Any) -> Any:
+def from_short_form(value: Any) -> Any:
+    """The section that a path stands for; anything else as it is."""
     return {"profile": value} if isinstance(value, str | Path) else value
 
 
-ProofKey = Annotated[Proof | None, BeforeValidator(_from_short_form)]
+ProofKey = Annotated[Proof | None, BeforeValidator(from_short_form)]
 """The section, or for short the profile's path; None: no proof."""
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tilefarm.spec.alpha import from_short_form as alpha
 from tilefarm.spec.color import from_short_form as color
 from tilefarm.spec.making import short_animation, short_snapshots
+from tilefarm.spec.proof import from_short_form as proof
 from tilefarm.spec.statistics import named_statistics
 from tilefarm.spec.yaml_source import Location
 
@@ -19,9 +21,11 @@ def _statistics(value: Any) -> Any:
 
 
 _LONG_FORMS: dict[Location, Callable[[Any], Any]] = {
+    ("alpha",): alpha,
     ("color",): color,
     ("snapshots",): short_snapshots,
     ("animation",): short_animation,
+    ("output", "proof"): proof,
     ("objective", "style_statistics"): _statistics,
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tilefarm.errors import JobError
 from tilefarm.spec.destination import with_name_ending
-from tilefarm.spec.files import input_files, output_files
+from tilefarm.spec.files import input_files, written_files
 from tilefarm.spec.globs import would_match
 from tilefarm.spec.load import checked_job, default_name, read_document
 from tilefarm.spec.making import ANIMATION_FORMATS
@@ -50,17 +50,19 @@ class Sweep:
     """Per job, for every varied key, which of its values it has."""
 
 
-def load_jobs(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+def load_jobs(path: Path, overrides: Sequence[str] = (), run_dir: Path | None = None) -> Sweep:
     """Reads and checks a job file and every run that its matrix and its patterns make of it.
 
     Each run is an ordinary job: named NAME-VALUES, and written to the output's path with its name in the
     place of `{name}`, or with its values added to the file's stem. A job that varies nothing is one
-    run under its own name. `overrides` as in `load_job`; `matrix.KEY=[...]` adds a key to the matrix. Raises
-    JobError with every mistake of every run, each once, with its line.
+    run under its own name. `overrides` as in `load_job`; `matrix.KEY=[...]` adds a key to the matrix.
+    `run_dir` is where the runs are kept, `runs` beside the file where it is not said; patterns match nothing
+    there. Raises JobError with every mistake of every run, each once, with its line.
     """
+    runs_folder = run_dir or path.absolute().parent / "runs"
     check_name(path)
     document, parsed, problems = read_document(path, overrides, in_matrix)
-    axes, mistakes = read_axes(document, parsed, path)
+    axes, mistakes = read_axes(document, parsed, path, runs_folder)
     problems += mistakes
     count = math.prod(len(axis.values) for axis in axes)
     if count > MOST_RUNS:
@@ -77,7 +79,7 @@ def load_jobs(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         except JobError as error:
             problems += error.problems
     if not problems:
-        problems += _collisions(jobs, axes, path)
+        problems += _collisions(jobs, axes, path, runs_folder)
     if problems:
         raise JobError(sorted(dict.fromkeys(problems), key=lambda text: _line(text, path)))
     shown = tuple(_shown(axes))
@@ -100,8 +102,6 @@ def _job(
 ) -> Job:
     """One run. Raises JobError with its mistakes."""
     data = copy.deepcopy(document.data)
-    if any(axis.location[:2] == ("styles", 0) for axis in axes) and not data.keys() & {"style", "styles"}:
-        data["styles"] = [{}]
     choices = choose(axes, picks)
     problems = apply(data, choices)
     name = data["name"]
@@ -161,11 +161,11 @@ def _filled(written: Any, formats: Mapping[str, str], name: str, ending: str) ->
     return written
 
 
-def _collisions(jobs: Sequence[Job], axes: Sequence[Axis], path: Path) -> Iterator[str]:
+def _collisions(jobs: Sequence[Job], axes: Sequence[Axis], path: Path, runs_folder: Path) -> Iterator[str]:
     """No two runs write one file, and none writes what another one reads, now or at the next submission."""
     writers: dict[Path, Job] = {}
     for job in jobs:
-        for key, target in output_files(job):
+        for key, target in written_files(job):
             if (other := writers.setdefault(target, job)) is not job:
                 yield (
                     f"{path}: {other.name} and {job.name} would both write {found_path(target)}; "
@@ -178,7 +178,7 @@ def _collisions(jobs: Sequence[Job], axes: Sequence[Axis], path: Path) -> Iterat
             yield f"{path}: a run would overwrite {found_path(one)}, which one reads; change output.path"
     folder = path.absolute().parent
     for pattern in (pattern for axis in axes for pattern in axis.patterns):
-        if any(would_match(target, pattern, folder) for target in writers):
+        if any(would_match(target, pattern, folder, runs_folder) for target in writers):
             yield (
                 f"{path}: the pattern {pattern!r} would match the pictures that the runs write; "
                 "write them into another folder, such as output.path: out/{name}.tif"

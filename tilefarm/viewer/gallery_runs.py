@@ -90,7 +90,7 @@ def _runs_in(folder: Path) -> Iterator[RunDir]:
 
 
 def _of_job_file(path: Path, overrides: Sequence[str], run_dir: Path | None) -> Chosen:
-    sweep = load_jobs(path, overrides)
+    sweep = load_jobs(path, overrides, run_dir)
     folder = (run_dir or path.parent / "runs").absolute()
     runs = tuple(run_folder(job, folder) for job in sweep.jobs)
     if not sweep.varied:
