@@ -116,6 +116,15 @@ def test_a_job_is_put_together_with_the_places_that_it_has_here(tmp_path: Path) 
         take.assemble(home, packed.manifest)
 
 
+def test_a_proof_goes_with_its_profile_and_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "press.icc").write_bytes(b"a profile")
+    path = write_job(tmp_path, output=f"path: {tmp_path / 'out.tif'}, proof: press.icc")
+    manifest = bundle(load_job(path)).manifest
+    assert "work/press.icc" in manifest.files
+    assert manifest.results == ["work/out.tif", "work/out-proof.png"]
+    assert str(tmp_path) not in manifest.job
+
+
 @pytest.mark.parametrize("place", ["../x", "/etc/passwd", "a/../../b", "", "a\0b"])
 def test_no_place_leaves_its_folder(place: str) -> None:
     assert not is_inside(place)

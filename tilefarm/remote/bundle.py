@@ -17,6 +17,7 @@ from tilefarm.rundir.find import run_folder
 from tilefarm.spec.files import input_files, output_files
 from tilefarm.spec.fingerprint import file_sha256
 from tilefarm.spec.model import Job
+from tilefarm.spec.proof import proof_path
 from tilefarm.spec.yaml_writer import write_yaml
 
 FORMAT = 1
@@ -109,6 +110,8 @@ def bundle(job: Job) -> Bundle:
     for key, path in output_files(job):
         results.append(f"{RESULTS if key == 'output.path' else key}/{path.name}")
         put(data, key, results[-1])
+    if job.output.proof is not None:
+        results.append(f"{RESULTS}/{proof_path(job.output.path).name}")
     manifest = Manifest(
         tilefarm=tilefarm.__version__,
         name=run_folder(job, Path()).name,
