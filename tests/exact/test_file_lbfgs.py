@@ -83,6 +83,29 @@ def test_losses_are_those_of_torch_with_a_history_that_wraps(tmp_path: Path) -> 
     assert optimizer.state.losses[-1] < optimizer.state.losses[0] / 100
 
 
+@pytest.mark.parametrize("factor", [2.0**-25, 2.0**-40])
+def test_the_unit_of_a_small_loss_changes_nothing(tmp_path: Path, factor: float) -> None:
+    """torch.optim.LBFGS would stop at the start."""
+
+    def times(unit: float) -> Evaluate:
+        def scaled(point: Path, gradient: Path) -> float:
+            loss, slope = loss_and_gradient(np.fromfile(point, "<f4").astype(np.float64))
+            (unit * slope).astype("<f4").tofile(gradient)
+            return unit * loss
+
+        return scaled
+
+    found = []
+    for name, unit in (("small", 2.0**-17), ("smaller", factor)):
+        optimizer = make(tmp_path / name, times(unit))
+        optimizer.start(write_start)
+        for _ in range(12):
+            assert optimizer.step()
+        found.append(([loss / unit for loss in optimizer.state.losses], optimizer.point.read_bytes()))
+    assert found[0] == found[1]
+    assert found[0][0][-1] < 0.01 * found[0][0][0]
+
+
 def test_a_resumed_optimizer_goes_on_with_its_history(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", 15)
     run(tmp_path / "halves", 9)

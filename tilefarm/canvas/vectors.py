@@ -36,6 +36,10 @@ Difference = tuple[Path, Path, Path]
 class Vectors(Protocol):
     """Arithmetic on vectors that are called by the files that they have, or would have."""
 
+    @property
+    def cut(self) -> Cut:
+        """The picture that they are of, and its cores."""
+
     def dots(self, vectors: Sequence[Path], others: Sequence[Path]) -> NDArray[np.float64]:
         """All dot products of `vectors` with `others`, shape (len(vectors), len(others))."""
 

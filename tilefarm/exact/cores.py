@@ -24,6 +24,7 @@ from tilefarm.execute.protocol import Crews, Executor
 from tilefarm.files import reserve
 from tilefarm.geometry import Box, Size
 from tilefarm.image.window import open_raw, raw_bytes, read_window
+from tilefarm.plan.cut import Cut
 from tilefarm.plan.halo import Piece
 from tilefarm.solve.branches import Branch
 from tilefarm.solve.contract import SolverSettings
@@ -75,6 +76,11 @@ class CoreVectors:
         self._parts: dict[str, list[tuple[Part, ...]]] = {}
         self.on_traffic: Callable[[Traffic], None] = lambda traffic: None
         """Told of vectors that are handed out or brought back."""
+
+    @property
+    def cut(self) -> Cut:
+        """The picture and its cores."""
+        return self._picture.cut
 
     def place(self, index: int) -> Place:
         """Of a piece's core."""

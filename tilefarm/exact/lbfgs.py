@@ -20,8 +20,8 @@ import numpy as np
 from tilefarm.canvas.vectors import Vectors
 from tilefarm.exact.optimizer import MOST_ROLLBACKS, ROLLBACK_FACTOR, Evaluate, FileOptimizer, State
 from tilefarm.solve.direction import direction_coefficients
+from tilefarm.solve.tolerances import CHANGE_TOLERANCE, SMALLEST_CURVATURE, unit_of
 
-SMALLEST_CURVATURE = 1e-10
 LARGEST_INCREASE = 2.0
 
 
@@ -34,7 +34,7 @@ class LbfgsState(State):
     dots: tuple[tuple[float, ...], ...]
     """Products of [S..., Y..., g] with each other, oldest first."""
     first_length: float
-    """The first step's length: min(1, 1 / |g|_1)."""
+    """The first step's length: min(1 / unit, 1 / |g|_1)."""
 
 
 class FileLbfgs(FileOptimizer[LbfgsState]):
@@ -55,7 +55,7 @@ class FileLbfgs(FileOptimizer[LbfgsState]):
 
     def _begin(self, loss: float) -> None:
         x, g = self._x(0), self._g(0)
-        length = min(1.0, 1.0 / max(self._vectors.norm1(g), 1e-300))
+        length = min(1 / self._unit(loss), 1 / max(self._vectors.norm1(g), 1e-300))
         dots = self._vectors.dots([g], [g])
         state = LbfgsState(
             iteration=0,
@@ -69,6 +69,9 @@ class FileLbfgs(FileOptimizer[LbfgsState]):
             checksums={},
         )
         self._commit(state, changed=[x, g])
+
+    def _unit(self, first_loss: float) -> float:
+        return unit_of(first_loss, self._vectors.cut.length)
 
     def _restored(self, record: Mapping[str, Any]) -> LbfgsState | None:
         try:
@@ -89,9 +92,11 @@ class FileLbfgs(FileOptimizer[LbfgsState]):
             return False
         products = np.array(state.dots)
         coefficients = direction_coefficients(products)
-        if coefficients @ products[:, -1] > -1e-9:  # leads no further down
+        unit = self._unit(state.losses[0])
+        whole = 1.0 if state.slots else 1 / unit  # without pairs the direction is -g
+        if coefficients @ products[:, -1] > -CHANGE_TOLERANCE * unit / whole:  # leads no further down
             return False
-        length = state.first_length if state.iteration == 0 else 1.0
+        length = state.first_length if state.iteration == 0 else whole
         length *= ROLLBACK_FACTOR**state.rollbacks_in_row
         here, there = state.current, 1 - state.current
         basis = self._basis(state)
@@ -111,7 +116,7 @@ class FileLbfgs(FileOptimizer[LbfgsState]):
         slot = next(number for number in range(self._history + 1) if number not in state.slots)
         s, y = self._s(slot), self._y(slot)
         steps = (s, self._x(there), self._x(here)), (y, self._g(there), self._g(here))
-        keep = self._vectors.differences(*steps) > SMALLEST_CURVATURE
+        keep = self._vectors.differences(*steps) > SMALLEST_CURVATURE * self._unit(state.losses[0])
         slots = (*state.slots, slot)[-self._history :] if keep else state.slots
         dropped = len(state.slots) + 1 - len(slots) if keep else 0
         after = replace(

@@ -15,7 +15,6 @@ from tilefarm.solve.conjugate import (
 )
 from tilefarm.solve.history import dot, norm1
 from tilefarm.solve.search import (
-    GRADIENT_TOLERANCE,
     Numbers,
     Point,
     Search,
@@ -24,6 +23,7 @@ from tilefarm.solve.search import (
     largest,
     per_tile,
 )
+from tilefarm.solve.tolerances import GRADIENT_TOLERANCE
 
 
 class ConjugateGradients:
@@ -50,7 +50,8 @@ class ConjugateGradients:
 
     def accepted(self, search: Search, before: Point, step: Tensor, good: Tiles) -> None:
         """Turns the tiles that go on to their new directions."""
-        search.end(good & (largest(search.gradient) <= GRADIENT_TOLERANCE), Status.SMALL_GRADIENT)
+        steepest = largest(search.gradient)
+        search.end(good & (steepest <= GRADIENT_TOLERANCE * search.unit), Status.SMALL_GRADIENT)
         going = good & search.running
         if not going.any():
             return

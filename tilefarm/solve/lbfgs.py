@@ -2,9 +2,10 @@
 
 Nocedal and Wright 2006, "Numerical optimization", chapter 7.2. For each problem ("tile") alone
 the iterates are those of torch.optim.LBFGS(lr=1, line_search_fn=None) up to rounding: the same
-first step, curvature guard, scaling of H0 and stopping rules. What is added: all tiles of a
-batch go through the network together, and a tile whose loss is no longer finite, or has exploded,
-goes back to its last good point.
+first step, curvature guard, scaling of H0 and stopping rules; for a loss that starts below
+`tolerances.USUAL_LOSS` those of the loss multiplied up to it. What is added: all tiles of a batch go through
+the network together, and a tile whose loss is no longer finite, or has exploded, goes back to its last good
+point.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from torch import Tensor
 from tilefarm.solve.direction import direction_coefficients
 from tilefarm.solve.history import PairHistory, dot, norm1
 from tilefarm.solve.search import (
-    CHANGE_TOLERANCE,
     Callback,
     Evaluate,
     EvaluateLoss,
@@ -31,9 +31,7 @@ from tilefarm.solve.search import (
     run,
     shortening,
 )
-
-SMALLEST_CURVATURE = 1e-10
-"""A pair with s . y below this would make H indefinite or blow it up; it is not stored."""
+from tilefarm.solve.tolerances import CHANGE_TOLERANCE, SMALLEST_CURVATURE
 
 
 def minimize(
@@ -67,7 +65,7 @@ class Lbfgs:
         self._largest_increase = largest_increase
         self._history = PairHistory(batch, length, capacity, search.x)
         # The first direction is -g, whose length says nothing about the distance to the minimum.
-        self._first_length = np.minimum(1.0, 1.0 / np.maximum(norm1(search.gradient), 1e-300))
+        self._first_length = np.minimum(1 / search.unit, 1 / np.maximum(norm1(search.gradient), 1e-300))
 
     def propose(self, search: Search) -> Tensor:
         """The quasi-Newton step; a tile where it leads no further down has ended.
@@ -77,9 +75,11 @@ class Lbfgs:
         dots = self._history.dots(search.gradient)
         coefficients = [direction_coefficients(matrix) for matrix in dots]
         slopes = np.array([values @ matrix[:, -1] for values, matrix in zip(coefficients, dots, strict=True)])
-        search.end(slopes > -CHANGE_TOLERANCE, Status.NO_DESCENT)
+        # Without pairs the direction is -g, which has the unit of the loss where others have none.
+        whole = np.where([len(matrix) == 1 for matrix in dots], 1 / search.unit, 1.0)
+        search.end(slopes > -CHANGE_TOLERANCE * search.unit / whole, Status.NO_DESCENT)
         direction = self._history.combine(coefficients, search.gradient)
-        length = np.where(np.array(search.iterations) == 0, self._first_length, 1.0)
+        length = np.where(np.array(search.iterations) == 0, self._first_length, whole)
         return direction * per_tile(length * shortening(search), direction)
 
     def acceptable(self, search: Search, losses: Numbers) -> Tiles:
@@ -94,7 +94,7 @@ class Lbfgs:
         """Remembers the pairs of the tiles that go on, where their curvature is positive."""
         search.end_where_flat(before, step, good)
         change = search.gradient - before.gradient
-        kept = good & search.running & (dot(step, change) > SMALLEST_CURVATURE)
+        kept = good & search.running & (dot(step, change) > SMALLEST_CURVATURE * search.unit)
         self._history.push([int(tile) for tile in np.flatnonzero(kept)], step, change)
 
     def rejected(self, search: Search, bad: Tiles, losses: Numbers, gradient: Tensor) -> None:

@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tilefarm.solve.tolerances import CHANGE_TOLERANCE, GRADIENT_TOLERANCE, unit_of
+
 Numbers = NDArray[np.float64]
 """One number per tile, (B,)."""
 Tiles = NDArray[np.bool_]
@@ -27,8 +29,6 @@ EvaluateLoss = Callable[[Tensor], Tensor]
 Callback = Callable[[int, Numbers], None]
 """Gets the number of the iteration, from 1, and every tile's loss at its last good point."""
 
-GRADIENT_TOLERANCE = 1e-7
-CHANGE_TOLERANCE = 1e-9
 MOST_ROLLBACKS = 10
 """In a row: a step of 1e-10 of the full length that still fails will not get better."""
 ROLLBACK_FACTOR = 0.1
@@ -103,6 +103,8 @@ class Search:
         self.x = start.detach().clone()
         loss, self.gradient = evaluate(self.x)
         self.loss = numbers(loss)
+        self.unit = np.array([unit_of(float(each), self.x.shape[1]) for each in self.loss])
+        """By tile, what tolerances are multiplied with."""
         self.running = np.ones(batch, dtype=bool)
         self.status = [Status.ITERATIONS] * batch
         self.iterations = [0] * batch
@@ -110,7 +112,7 @@ class Search:
         self.rollbacks_in_row = np.zeros(batch, dtype=int)
         steepest = largest(self.gradient)
         self.end(~(np.isfinite(self.loss) & np.isfinite(steepest)), Status.FAILED)
-        self.end(steepest <= GRADIENT_TOLERANCE, Status.SMALL_GRADIENT)
+        self.end(steepest <= GRADIENT_TOLERANCE * self.unit, Status.SMALL_GRADIENT)
 
     def next_step(self, method: Method) -> Tensor:
         """The step to try, (B, D); zero for a tile that has ended."""
@@ -144,9 +146,11 @@ class Search:
 
     def end_where_flat(self, before: Point, step: Tensor, good: Tiles) -> None:
         """End tiles by torch.optim.LBFGS's rules; the first one that holds names the end."""
-        self.end(good & (largest(self.gradient) <= GRADIENT_TOLERANCE), Status.SMALL_GRADIENT)
+        steepest = largest(self.gradient)
+        self.end(good & (steepest <= GRADIENT_TOLERANCE * self.unit), Status.SMALL_GRADIENT)
         self.end(good & (largest(step) <= CHANGE_TOLERANCE), Status.SMALL_STEP)
-        self.end(good & (np.abs(self.loss - before.loss) < CHANGE_TOLERANCE), Status.SMALL_CHANGE)
+        change = np.abs(self.loss - before.loss)
+        self.end(good & (change < CHANGE_TOLERANCE * self.unit), Status.SMALL_CHANGE)
 
     def column(self, tiles: Tiles) -> Tensor:
         """As a tensor (B, 1) on the device of the vectors."""

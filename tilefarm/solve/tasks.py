@@ -211,4 +211,4 @@ class MissingState:
 
     index: int
     has_core: bool = False
-    """Where vectors lie with the workers: it has those of the piece, and lacks only what it kept for speed."""
+    """Where vectors lie with workers: it has those of the piece, and lacks only what it kept for speed."""
