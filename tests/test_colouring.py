@@ -28,6 +28,8 @@ from tilefarm.image.window import open_raw
 from tilefarm.plan.estimate import disk_bytes
 from tilefarm.prepare import prepare
 from tilefarm.rundir.layout import RunDir
+from tilefarm.solve.contract import SolverSettings
+from tilefarm.solve.tasks import Measurement, MeasureTask
 from tilefarm.spec.load import load_job
 from tilefarm.targets import load_targets
 
@@ -168,6 +170,70 @@ def test_the_style_is_measured_with_the_contents_colours(make_job: MakeJob, mode
         wanted = 3 * luma(content).mean() if mode == "luminance" else content.sum(axis=1).mean()
         assert measured(coloured, level) == pytest.approx(wanted, abs=2e-3)
         assert abs(measured(plain, level) - wanted) > 0.1
+
+
+class MaskedMixer(Mixer):
+    """Adds up what it measures of styles, each pixel by its share."""
+
+    def __init__(self, share: float = 0.5) -> None:
+        super().__init__(share)
+        self.sums: list[Values] = []
+
+    def measure(self, settings: SolverSettings, task: MeasureTask) -> Measurement:
+        if task.regions is not None:  # a painting; canvases come without a mask
+            core = np.s_[task.core.top : task.core.bottom, task.core.left : task.core.right]
+            shares = task.regions[core].reshape(-1, 1).astype(float)
+            pixels = task.crop[core].reshape(-1, 3).astype(float)
+            self.sums.append(np.append((shares * pixels).sum(axis=0), shares.sum()))
+        return super().measure(settings, task)
+
+
+@pytest.fixture
+def framed(make_job: MakeJob) -> MakeJob:
+    """The painting in a green frame, which a mask leaves out."""
+
+    def make(more: str) -> Path:
+        path = make_job(more)
+        style, mask = np.zeros((60, 80, 3), np.uint8), np.zeros((60, 80), np.uint8)
+        style[:, :, 1] = 255
+        with Image.open(path.parent / "style.png") as inside:
+            style[10:50, 10:70], mask[10:50, 10:70] = np.asarray(inside), 255
+        Image.fromarray(style).save(path.parent / "style.png")
+        Image.fromarray(mask).save(path.parent / "mask.png")
+        lines = path.read_text().replace(
+            "style: style.png", "styles: [{image: style.png, style_mask: mask.png}]"
+        )
+        path.write_text(lines)
+        return path
+
+    return make
+
+
+def rendered(path: Path, worker: Mixer, more: str) -> Outcome:
+    job = load_job(path, [more])
+    run = run_folder(job, path.parent / "runs")
+    return render(job, run, ExecutorChoice("local"), lambda event: None, opener(worker))
+
+
+@pytest.mark.parametrize("mode", ["histogram_rgb", "statistics", "luminance"])
+def test_what_a_mask_leaves_of_the_style_gets_the_contents_colours(framed: MakeJob, mode: str) -> None:
+    """The mean over what is white is the content's; with the frame in it the painting would lack green."""
+    path, worker = framed(""), MaskedMixer()
+    rendered(path, worker, f"color={mode}")
+    total = sum(worker.sums, np.zeros(4))
+    found, content = total[:3] / total[3], content_at(path.parent, 1)
+    assert total[3] > 0
+    wanted = np.full(3, luma(content).mean()) if mode == "luminance" else content.mean(axis=0)
+    np.testing.assert_allclose(found, wanted, atol=2e-3)
+
+
+def test_a_start_from_style_statistics_knows_only_what_a_mask_leaves(framed: MakeJob) -> None:
+    path = framed("init: style_statistics\n")
+    inside = np.asarray(Image.open(path.parent / "style.png"))[10:50, 10:70].reshape(-1, 3) / 255
+    outcome = rendered(path, MaskedMixer(0), "seed=1")
+    found = canvas(outcome.run, 0)
+    found -= (found - inside.mean(axis=0)).mean()  # the stand-in adds a tone of its own
+    np.testing.assert_allclose(found.mean(axis=0), inside.mean(axis=0), atol=0.03)
 
 
 # ---- every level --------------------------------------------------------------------------------------

@@ -147,6 +147,51 @@ def test_unfit_masks_are_told_before_any_work(folder: Path, style: str, said: st
         prepare(job)
 
 
+CROPPED = (
+    "objective: {style_target: crop, content_layers: {relu2_1: 1}, style_layers: {relu1_1: 1, relu2_1: 1}}\n"
+    "method: feathered\ntiles: {size: 64, rounds: 1, iterations: 1}\n"
+    "pyramid: {smallest: 64, iterations: [1]}\ncompute: {precision: float32}\n"
+)
+
+
+def white_columns(path: Path, begin: int, end: int, turned: bool = False) -> None:
+    """A mask of 96x72 that is white in these columns; `turned`: stored on its side, as EXIF then says."""
+    mask = np.zeros((72, 96), np.uint8)
+    mask[:, begin:end] = 255
+    exif = Image.Exif()
+    if turned:
+        exif[0x0112] = 6  # its row 0 is seen at the right, its column 0 at the top
+        mask = np.ascontiguousarray(mask.T[::-1])
+    Image.fromarray(mask).save(path, exif=exif)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("end", [12, 84])
+def test_a_mask_that_misses_what_is_cropped_is_told_before_any_work(
+    folder: Path, end: int, turned: bool
+) -> None:
+    """The crop at 96x72 is of columns 16 to 80, and a resampling kernel may reach 4 further."""
+    white_columns(folder / "edge.png", 0 if end == 12 else end, 12 if end == 12 else 96, turned)
+    styles = "[{image: blue.png}, {image: red.png, style_mask: edge.png}]"
+    with pytest.raises(JobError) as caught:
+        prepare(load_job(write(folder, styles, CROPPED)))
+    assert caught.value.problems == (
+        f"style_mask of style 2: {folder / 'edge.png'} must be white somewhere in the middle 64x64 pixels of "
+        "its style picture at 96x72, which is all that objective.style_target: crop looks at, got black; "
+        "paint white there, or set objective.style_target: whole",
+    )
+    prepare(load_job(write(folder, styles, CROPPED.replace("crop", "whole"))))
+    white_columns(folder / "edge.png", 0 if end == 12 else end - 1, 13 if end == 12 else 96, turned)
+    prepare(load_job(write(folder, styles, CROPPED)))
+
+
+def test_a_mask_that_is_white_just_beside_the_crop_is_told_when_it_is_measured(folder: Path) -> None:
+    white_columns(folder / "edge.png", 0, 15)
+    job = load_job(write(folder, "[{image: red.png, style_mask: edge.png}]", CROPPED))
+    with pytest.raises(JobError, match="style_mask of style 1 must be white where relu1_1 looks at"):
+        render(job, run_folder(job, folder / "runs"), LOCAL, lambda event: None)
+
+
 def test_all_masks_that_cannot_be_read_are_told(folder: Path) -> None:
     (folder / "text.png").write_text("no picture")
     styles = "[{image: red.png, mask: text.png, style_mask: text.png}]"

@@ -101,6 +101,16 @@ def test_any_picture_in_any_format(tmp_path: Path) -> None:
     assert [path.name for path in request.output.parent.iterdir()] == ["out.png"]
 
 
+def test_a_picture_with_its_own_colours_needs_no_content(tmp_path: Path) -> None:
+    picture = np.random.default_rng(1).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    request = Request(tmp_path / "picture.png", tmp_path / "out.tif", "style")
+    found = tifffile.imread(recolor(request)).astype(float)
+    np.testing.assert_allclose(found / WHITE, picture / 255, atol=1 / WHITE)
+    with pytest.raises(JobError, match="--content cannot be given with --mode style"):
+        recolor(Request(request.source, request.output, "style", tmp_path / "picture.png"))
+
+
 def test_colours_of_another_picture_need_a_mode_that_takes_them(submit: Submit, tmp_path: Path) -> None:
     run = submit("color=histogram_rgb")  # before the work: nothing is asked for the result
     Image.new("RGB", (200, 150), (200, 30, 30)).save(tmp_path / "red.png")
@@ -302,9 +312,12 @@ def test_the_record_says_what_was_done(
 def test_jpeg_cannot_keep_it(submit: Submit, tmp_path: Path) -> None:
     with_transparency(tmp_path)
     run = submit()
-    with pytest.raises(JobError, match=r"--output must be a \.tif or \.png file, got other\.jpg"):
+    with pytest.raises(JobError, match=r"--output must be a \.tif, \.png or \.webp file, got other\.jpg"):
         recolor(Request(run.root, tmp_path / "other.jpg", "content_luma"))
     assert not (tmp_path / "other.jpg").exists()
+    request = Request(run.root, tmp_path / "other.webp", "content_luma", keys={"lossless": True})
+    with Image.open(recolor(request)) as kept:
+        np.testing.assert_array_equal(np.asarray(kept)[40, :, 3], ramp())
 
 
 def test_a_picture_with_transparency_is_flattened_and_that_is_said(tmp_path: Path) -> None:

@@ -105,6 +105,19 @@ def test_style_statistics_of_several_styles_are_their_weighted_mixture(start: St
     np.testing.assert_allclose(np.cov(found.T), covariance, atol=0.01)
 
 
+def test_style_statistics_leave_out_what_does_not_count(tmp_path: Path, start: Start) -> None:
+    colours, shares = np.zeros((20, 30, 3), "<f4"), np.zeros((20, 30), "<f4")
+    colours[:, :15], colours[:, 15:] = (0.7, 0.2, 0.4), (0.1, 0.9, 0.1)
+    shares[:, :15] = 1
+    for name, values in (("half", colours), ("shares", shares)):
+        values.tofile(tmp_path / f"{name}.f32")
+    start("init: style_statistics")  # writes the job and its pictures
+    raw = Raw(tmp_path / "half.f32", Size(30, 20), tmp_path / "shares.f32")
+    write_start(prepare(load_job(tmp_path / "job.yaml")), tmp_path / "unused", [raw], tmp_path / "start.f32")
+    found = np.fromfile(tmp_path / "start.f32", dtype="<f4").reshape(-1, 3)
+    np.testing.assert_allclose(found, np.broadcast_to([0.7, 0.2, 0.4], found.shape), atol=1e-4)
+
+
 def test_coloured_noise_has_the_moments_it_is_given(tmp_path: Path) -> None:
     root = np.array([[0.3, 0.1, 0], [0.1, 0.2, 0.05], [0, 0.05, 0.1]])
     moments = Moments(np.array([0.3, 0.9, 0.1]), root @ root)

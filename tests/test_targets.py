@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from tests.moments import gram_sums
+from tilefarm.errors import JobError
 from tilefarm.execute.local import LocalExecutor
 from tilefarm.execute.worker import TileWorker
 from tilefarm.geometry import Size
 from tilefarm.plan.halo import ReceptiveField, receptive_field
 from tilefarm.solve.contract import LevelTargets, RegionMoments, SolverSettings, Weights
-from tilefarm.solve.tasks import Measurement, MeasureTask
+from tilefarm.solve.tasks import LayerSums, Measurement, MeasureTask
 from tilefarm.solve.weights import load_weights
 from tilefarm.targets import (
     Pieces,
@@ -246,6 +247,22 @@ def test_weights_of_several_styles() -> None:
     assert {style.products.dtype for style in mixed.values()} == {np.dtype(np.float32)}
     alone = style_moments([gram_sums(first)], [0.2], [(0,)])
     assert alone["a"].products.tolist() == [first["a"].tolist()]
+
+
+def test_a_style_that_its_mask_leaves_nothing_of_has_no_part() -> None:
+    """The mean of what is there, 3, and not of it and zeros."""
+    full, empty = gram_sums({"a": np.array([[3.0]]), "b": np.array([[5.0]])}), gram_sums({})
+    for layer, weight in (("a", 0.0), ("b", 1.0)):
+        empty[layer] = LayerSums(np.array([weight]), np.zeros((1, 1)), np.array([[[weight]]]))
+    mixed = style_moments([full, empty], [1.0, 1.0], [(0, 1)])
+    assert mixed["a"].products.tolist() == [[[3.0]]]
+    assert mixed["b"].products.tolist() == [[[3.0]]]  # (5 + 1) / 2
+    with pytest.raises(JobError) as caught:
+        style_moments([full, empty, empty], [1.0] * 3, [(0,), (1, 2)])
+    assert caught.value.problems == (
+        "style_mask of style 2, 3 must be white where a looks at the style picture, got black at each of its "
+        "positions; paint more of it white, away from the edges, or set objective.style_target: whole",
+    )
 
 
 @settings(deadline=None)

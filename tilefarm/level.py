@@ -17,7 +17,7 @@ from tilefarm.files import checksum
 from tilefarm.geometry import Box
 from tilefarm.image.mirror import write_view
 from tilefarm.image.preview import write_preview
-from tilefarm.image.regions import write_regions
+from tilefarm.image.regions import RawRegions, write_regions
 from tilefarm.image.resize import enlarge, write_content
 from tilefarm.integrity import is_intact
 from tilefarm.plan.build import LevelPlan
@@ -30,13 +30,14 @@ from tilefarm.spec.regions import regions_of
 from tilefarm.start import write_start
 from tilefarm.targets import (
     Pieces,
+    cut_style,
     load_targets,
     measure_mean_squares,
     measure_sums,
     region_weights,
     save_targets,
     style_moments,
-    style_pieces,
+    write_style_mask,
 )
 
 
@@ -117,11 +118,13 @@ class LevelRun:
         self._tools.state.apply(line)
 
     def _write_styles(self) -> list[Raw]:
-        """The styles at this level's size, with the colours that the job asks for."""
+        """The styles at this level's size, with the colours that the job asks for, and the masks on them."""
         prepared = self._tools.prepared
         styles = []
         for number, (picture, size) in enumerate(zip(prepared.styles, self._level.styles, strict=True)):
-            style = Raw(self._tools.run.style(self._index, number), size)
+            path = self._tools.run.style_mask(self._index, number)
+            mask = write_style_mask(prepared, self._level, number, path)
+            style = Raw(self._tools.run.style(self._index, number), size, None if mask is None else mask.path)
             write_content(picture, Box.of(picture.size), size, style.path)
             colour_style(prepared.job.color, style, Raw(self._content, self._level.size))
             styles.append(style)
@@ -133,8 +136,12 @@ class LevelRun:
         field = receptive_field(job.network.name, deepest_of(job))
         content = Pieces.of(self._content, self._level.size, job.tiles.side, field)
         styles = [
-            style_pieces(
-                tools.prepared, self._level, number, picture.path, tools.run.style_mask(self._index, number)
+            cut_style(
+                job,
+                self._level,
+                number,
+                picture.path,
+                None if picture.shares is None else RawRegions(picture.shares, 1),
             )
             for number, picture in enumerate(pictures)
         ]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tilefarm.errors import JobError
 from tilefarm.geometry import Box, Size, View
 from tilefarm.image.decode import PictureInfo, open_stored, reading
+from tilefarm.plan.build import LevelPlan
 from tilefarm.spec.model import Job
 from tilefarm.spec.regions import regions_of
 
 _ASPECT_TOLERANCE = 0.01
+_REACH = 4
+"""In pixels, of the larger of two sizes: further than this no kernel of `image.resize` looks."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,54 @@ def read_masks(
     return Masks(regions, own)
 
 
+def style_crop(job: Job, level: LevelPlan) -> Size | None:
+    """The size of a painting's middle that `objective.style_target: crop` looks at on a level; None: all."""
+    if job.objective.style_target == "whole":
+        return None
+    return Size(job.tiles.side, job.tiles.side) if level.pieces else level.grid.tile
+
+
+def check_crops(job: Job, masks: Masks, levels: Sequence[LevelPlan]) -> None:
+    """Raise JobError for masks on paintings that are black in all that a level looks at, one problem each."""
+    problems = []
+    for number, mask in enumerate(masks.styles):
+        if mask is not None:
+            found = (_black_crop(mask, style_crop(job, level), level.styles[number]) for level in levels)
+            problems += [problem for problem in found if problem is not None][:1]
+    if problems:
+        raise JobError(problems)
+
+
+def _black_crop(mask: PictureInfo, crop: Size | None, size: Size) -> str | None:
+    if crop is None or _brightest(mask, _reached(crop, size, mask.size)) > 0:
+        return None
+    return (
+        f"{mask.label}: {mask.path} must be white somewhere in the middle {crop} pixels of its style picture "
+        f"at {size}, which is all that objective.style_target: crop looks at, got black; paint white there, "
+        "or set objective.style_target: whole"
+    )
+
+
+def _reached(crop: Size, size: Size, mask: Size) -> Box:
+    """All pixels of a mask that have a part in the middle `crop` of it, resized to `size`."""
+    edges = []
+    widths, heights = (crop.width, size.width, mask.width), (crop.height, size.height, mask.height)
+    for part, length, pixels in (widths, heights):
+        begin, scale = (length - part) // 2, pixels / length
+        reach = math.ceil(_REACH * max(1, scale))
+        low, high = math.floor(begin * scale) - reach, math.ceil((begin + part) * scale) + reach
+        edges.append((max(0, low), min(pixels, high)))
+    (left, right), (top, bottom) = edges
+    return Box(left, top, right, bottom)
+
+
+def _brightest(mask: PictureInfo, box: Box) -> float:
+    """The largest value in a box of the upright mask."""
+    part = mask.orientation.to_stored(box, mask.size)
+    with reading(mask):
+        return float(open_stored(mask).crop(part.left, part.top, part.width, part.height).max())
+
+
 def _check(mask: PictureInfo, over: Size, what: str) -> None:
     wanted = mask.size.height * over.width / over.height
     if abs(mask.size.width - wanted) > max(1.0, _ASPECT_TOLERANCE * wanted):
@@ -73,9 +125,7 @@ def _check(mask: PictureInfo, over: Size, what: str) -> None:
             f"{mask.label}: {mask.path} must have the shape of {what}, {over}, got {mask.size}; "
             "draw it over that picture"
         )
-    with reading(mask):
-        brightest = open_stored(mask).max()
-    if brightest <= 0:
+    if _brightest(mask, Box.of(mask.size)) <= 0:
         raise JobError(
             f"{mask.label}: {mask.path} must be white somewhere, got a black picture; paint that part white"
         )

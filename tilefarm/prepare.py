@@ -12,7 +12,7 @@ from typing import TypeVar
 from tilefarm.errors import JobError, ResourceError
 from tilefarm.execute.process import free_memory
 from tilefarm.image.decode import MAX_INPUT_PIXELS, PictureInfo, check_decodes, inspect, with_clipped_colours
-from tilefarm.masks import Masks, read_masks
+from tilefarm.masks import Masks, check_crops, read_masks
 from tilefarm.output.check_animation import check_animation
 from tilefarm.output.check_target import check_proof, check_target
 from tilefarm.output.encode import encoder_bytes
@@ -99,6 +99,7 @@ def prepare(job: Job, look: Look | None = None) -> Prepared:
     masks = collect(partial(read_masks, job, content.size, sizes, look or readable)) or Masks()
     plan = collect(partial(build_plan, job, content.size, sizes))
     if plan is not None:
+        collect(partial(check_crops, job, masks, plan.levels))
         alpha, memory = job.alpha.mode == "keep" and content.has_alpha, usable_memory()
         collect(partial(check_target, job.output.path, job.form, plan.output, alpha=alpha, memory=memory))
         if job.output.proof is not None:

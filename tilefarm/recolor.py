@@ -92,10 +92,10 @@ def _checked(request: Request) -> Output:
     if not request.source.exists():
         problems.append(f"{request.source} does not exist; name a run folder, or a picture's file")
     elif not request.source.is_dir():
-        for key in ("mode", "content"):
+        for key in ("mode",) if request.mode == "style" else ("mode", "content"):
             if getattr(request, key) is None:
                 problems.append(f"--{key} is missing; only a run knows its own, a picture needs it")
-    elif request.mode == "style" and request.content is not None:
+    if request.mode == "style" and request.content is not None:
         problems.append("--content cannot be given with --mode style, which changes no colours; remove it")
     for key, path in (("the picture", request.source), ("--content", request.content)):
         if path is not None and same_file(path.absolute(), request.output.absolute()):
@@ -117,8 +117,8 @@ def _of_run(request: Request, done: Finished, tell: Callable[[str], object]) -> 
     mode = job.color.of_result if request.mode is None else cast(ColorMode, request.mode)
     if done.keeps_alpha and output.format == "jpeg":
         raise JobError(
-            f"--output must be a .tif or .png file, got {output.path.name}: the job of {done.run.root} keeps "
-            "the content's transparency, which JPEG has none of"
+            f"--output must be a .tif, .png or .webp file, got {output.path.name}: the job of "
+            f"{done.run.root} keeps the content's transparency, which JPEG has none of"
         )
     lender = done.prepared
     if request.content is not None:
@@ -153,17 +153,22 @@ def _packet(request: Request, done: Finished, output: Output, mode: ColorMode) -
 
 
 def _of_picture(request: Request, output: Output, tell: Callable[[str], object]) -> None:
-    """A picture; its mode and content are known to be given. What it is written from is beside the output."""
+    """A picture; its mode is known to be given, and a content for all but `style`.
+
+    What it is written from is beside the output.
+    """
     picture = _told(request.source, "picture", tell)
     size, mode = picture.size, cast(ColorMode, request.mode)
-    content, view = _other_content(cast(Path, request.content), View.filling(Box.of(size), size), tell)
+    lender = None
+    if request.content is not None:
+        lender = _other_content(request.content, View.filling(Box.of(size), size), tell)
     check_target(output.path, output.form(0), size, memory=usable_memory())
     with TemporaryDirectory(dir=output.path.parent, prefix=".recolor.") as name:
         canvas = Path(name) / "picture.f32"
         write_content(picture, Box.of(size), size, canvas)
-        if mode != "style":
+        if lender is not None:
             colours, result = Path(name) / "content.f32", Path(name) / "result.f32"
-            write_view(content, view, size, colours)
+            write_view(*lender, size, colours)
             transfer(mode, Raw(canvas, size), Raw(colours, size), result)
             colours.unlink()
             canvas = result

@@ -14,12 +14,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tilefarm.errors import JobError
 from tilefarm.execute.order import in_order
 from tilefarm.execute.protocol import Executor
 from tilefarm.files import checksum, replacing, telling_when_full
 from tilefarm.geometry import Box, Size, View
 from tilefarm.image.regions import RawRegions, write_regions
 from tilefarm.image.window import open_raw, read_window
+from tilefarm.masks import style_crop
 from tilefarm.plan.build import LevelPlan
 from tilefarm.plan.halo import ReceptiveField, partition, receptive_field
 from tilefarm.plan.layers import deepest_of
@@ -27,6 +29,7 @@ from tilefarm.plan.pyramid import MINIMUM_SIDE
 from tilefarm.prepare import Prepared
 from tilefarm.solve.contract import LevelTargets, RegionMoments, SolverSettings
 from tilefarm.solve.tasks import LayerSums, MeasureTask
+from tilefarm.spec.model import Job
 from tilefarm.spec.networks import channels_of
 
 
@@ -88,17 +91,26 @@ class Pieces:
 def style_pieces(prepared: Prepared, level: LevelPlan, number: int, path: Path, mask_path: Path) -> Pieces:
     """The raw style picture of a job at `path`, of the level's size, cut for measuring.
 
-    A mask on it is written to `mask_path`. `objective.style_target: crop` looks at one tile in its middle.
+    A mask on it is written to `mask_path`.
     """
-    job, size, mask = prepared.job, level.styles[number], prepared.masks.of_style(number)
-    regions = None
-    if mask is not None:
-        regions = write_regions([mask], [View.filling(Box.of(mask.size), size)], size, mask_path)
-    if job.objective.style_target == "crop":
-        tile = Size(job.tiles.side, job.tiles.side) if level.pieces else level.grid.tile
-        return Pieces.centred(path, size, tile, regions)
+    return cut_style(prepared.job, level, number, path, write_style_mask(prepared, level, number, mask_path))
+
+
+def write_style_mask(prepared: Prepared, level: LevelPlan, number: int, path: Path) -> RawRegions | None:
+    """Write how much each pixel of a style counts at the level's size; None: all alike, no file."""
+    size, mask = level.styles[number], prepared.masks.of_style(number)
+    if mask is None:
+        return None
+    return write_regions([mask], [View.filling(Box.of(mask.size), size)], size, path)
+
+
+def cut_style(job: Job, level: LevelPlan, number: int, path: Path, mask: RawRegions | None) -> Pieces:
+    """The raw style picture at `path`, of the level's size, cut as `objective.style_target` says."""
+    size, crop = level.styles[number], style_crop(job, level)
+    if crop is not None:
+        return Pieces.centred(path, size, crop, mask)
     field = receptive_field(job.network.name, deepest_of(job))
-    return Pieces.of(path, size, job.tiles.side, field, regions)
+    return Pieces.of(path, size, job.tiles.side, field, mask)
 
 
 def measure_sums(
@@ -144,13 +156,18 @@ def style_moments(
 ) -> dict[str, RegionMoments]:
     """The targets of each region, which names its styles: the weighted mean of their moments.
 
-    So the target is the distribution of features that are drawn from the styles in these shares.
+    So the target is the distribution of features that are drawn from the styles in these shares. A style
+    whose mask leaves nothing of it at a layer has no distribution there, and no part in the mean. Raises
+    JobError where a region has no other style.
     """
     found = {}
     for layer in styles[0]:
         moments = [_region_moments(sums[layer]) for sums in styles]
         means, products = [], []
-        for members in regions:
+        for named in regions:
+            members = [number for number in named if styles[number][layer].weights[0] > 0]
+            if not members:
+                raise JobError(_nothing_white(named, layer))
             shares = np.array([weights[number] for number in members])
             shares /= shares.sum()
             pairs = list(zip(shares, (moments[number] for number in members), strict=True))
@@ -160,6 +177,15 @@ def style_moments(
             np.stack(means).astype(np.float32), np.stack(products).astype(np.float32)
         )
     return found
+
+
+def _nothing_white(styles: Sequence[int], layer: str) -> str:
+    names = ", ".join(str(number + 1) for number in styles)
+    return (
+        f"style_mask of style {names} must be white where {layer} looks at the style picture, got black at "
+        "each of its positions; paint more of it white, away from the edges, or set "
+        "objective.style_target: whole"
+    )
 
 
 def region_weights(weights: Sequence[float], areas: Sequence[float]) -> tuple[float, ...]:

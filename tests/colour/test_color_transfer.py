@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,6 +143,66 @@ def test_luma_of_a_style_gets_mean_and_deviation_of_the_content(write: Write) ->
     assert (np.diff(found[..., 0].reshape(-1)[order]) > -1e-6).all()
 
 
+# ---- pictures of which a part counts ------------------------------------------------------------------
+
+
+def counting(raw: Raw, shares: NDArray[np.floating]) -> Raw:
+    """The same picture with shares (height, width)."""
+    path = raw.path.with_suffix(".shares")
+    shares.astype("<f4").tofile(path)
+    return replace(raw, shares=path)
+
+
+def framed(height: int = 60, width: int = 80, frame: int = 9) -> tuple[Picture, NDArray[np.float32]]:
+    """A picture in a black frame, and the shares that leave the frame out."""
+    pixels, shares = stylised(height, width), np.ones((height, width), np.float32)
+    for side in (np.s_[:frame], np.s_[-frame:], np.s_[:, :frame], np.s_[:, -frame:]):
+        pixels[side], shares[side] = 0, 0
+    return pixels, shares
+
+
+@pytest.mark.parametrize("mode", [*ANY_SIZE, "luma"])
+def test_a_frame_that_does_not_count_changes_nothing_inside(write: Write, mode: Any) -> None:
+    """Each pixel becomes what it becomes in a picture that was cut out of its frame."""
+    pixels, shares = framed()
+    content = write("content", photo())
+    picture, inside = counting(write("picture", pixels), shares), write("inside", pixels[9:-9, 9:-9])
+    everything = write("everything", pixels)
+    for each in (picture, inside, everything):
+        if mode == "luma":
+            match_luma(each, content, each.path)
+        else:
+            transfer(mode, each, content, each.path)
+    found, wanted = read(picture)[9:-9, 9:-9], read(inside)
+    np.testing.assert_allclose(found, wanted, atol=2e-6)
+    assert np.abs(read(everything)[9:-9, 9:-9] - wanted).max() > 0.05
+
+
+def test_a_share_counts_like_so_many_pixels(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shares of 0, 1/4 ... 1, against the picture with each pixel 0, 1 ... 4 times."""
+    pixels, times = stylised(), np.random.default_rng(7).integers(0, 5, (60, 80))
+    repeated = np.repeat(pixels.reshape(-1, 3), times.reshape(-1), axis=0).astype(np.float64)
+    monkeypatch.setattr(module, "_PIXELS_PER_BAND", 170)  # two rows
+    found = moments_of(counting(write("picture", pixels), times / 4))
+    np.testing.assert_allclose(found.mean, repeated.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(found.covariance, np.cov(repeated.T, bias=True), atol=1e-12)
+    weighted, plain = Histogram(3), Histogram(3)
+    weighted.add(pixels.reshape(-1, 3).astype(np.float64), times.reshape(-1) / 4)
+    plain.add(repeated)
+    for channel in range(3):
+        for one, other in zip(weighted.quantiles(channel), plain.quantiles(channel), strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ANY_SIZE)
+def test_a_white_mask_is_as_good_as_none_to_the_bit(write: Write, mode: ColorMode) -> None:
+    plain, content = write("plain", stylised()), write("content", photo())
+    white = counting(write("white", stylised()), np.ones((60, 80)))
+    for each in (plain, white):
+        transfer(mode, each, content, each.path)
+    assert read(white).tobytes() == read(plain).tobytes()
+
+
 # ---- no banding ---------------------------------------------------------------------------------------
 
 
@@ -269,9 +331,12 @@ def test_a_short_file_is_told_and_the_target_stays(write: Write, tmp_path: Path)
 
 
 @pytest.mark.parametrize("mode", SAME_PLACES + ANY_SIZE)
-def test_memory_does_not_grow_with_the_picture(write: Write, mode: ColorMode) -> None:
+@pytest.mark.parametrize("masked", [False, True])
+def test_memory_does_not_grow_with_the_picture(write: Write, mode: ColorMode, masked: bool) -> None:
     pixels = np.random.default_rng(0).random((900, 1000, 3), dtype=np.float32)
     picture, content = write("picture", pixels), write("content", pixels[::-1])
+    if masked:
+        picture = counting(picture, pixels[..., 0])
     del pixels
     tracemalloc.start()
     transfer(mode, picture, content, picture.path)

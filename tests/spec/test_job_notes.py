@@ -50,6 +50,12 @@ def test_keys_without_an_effect(folder: Path, override: str, note: str) -> None:
     assert note in found
 
 
+def test_a_seed_that_dithers_nothing_is_noted(folder: Path) -> None:
+    assert notes(folder, "seed=3", "output={path: c.png}") == []
+    (found,) = notes(folder, "seed=3", "output={path: c.png, dither: false}")
+    assert "seed: changes nothing without noise" in found
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_in_a_starter_file_is_noted(folder: Path, name: PresetName) -> None:
     """The file names every key, so that nothing is left to the preset."""

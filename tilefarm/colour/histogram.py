@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tilefarm.colour.pixels import Pixels
+from tilefarm.colour.pixels import Pixels, Shares
 
 LOW, HIGH = -1.0, 2.0
 """The range of the bins. Canvases leave 0..1 a little; what lies even further out counts in the last bins."""
@@ -18,15 +18,16 @@ class Histogram:
     """Counts per channel and bin, and the sum of the values in each bin."""
 
     def __init__(self, channels: int) -> None:
-        self._counts = np.zeros((channels, _BINS), dtype=np.int64)
+        self._counts = np.zeros((channels, _BINS))
         self._sums = np.zeros((channels, _BINS))
 
-    def add(self, values: Pixels) -> None:
-        """Count values of shape (n, channels)."""
+    def add(self, values: Pixels, shares: Shares | None = None) -> None:
+        """Count values of shape (n, channels), each row by its share of 0..1; None: all by 1."""
+        counted = values if shares is None else values * shares[:, np.newaxis]
         bins = ((values - LOW) * BINS_PER_UNIT).clip(0, _BINS - 1).astype(np.int64)
         for channel, (counts, sums) in enumerate(zip(self._counts, self._sums, strict=True)):
-            counts += np.bincount(bins[:, channel], minlength=_BINS)
-            sums += np.bincount(bins[:, channel], weights=values[:, channel], minlength=_BINS)
+            counts += np.bincount(bins[:, channel], weights=shares, minlength=_BINS)
+            sums += np.bincount(bins[:, channel], weights=counted[:, channel], minlength=_BINS)
 
     def quantiles(self, channel: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Of every bin that holds something the mean value and its rank, both rising; shape (used,).

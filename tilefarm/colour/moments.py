@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tilefarm.colour.pixels import LUMA, Pixels
+from tilefarm.colour.pixels import LUMA, Pixels, Shares
 
 _FLAT = 1e-8
 """A variance below this (a deviation of 1e-4, a fortieth of a step of 8 bits) counts as none: what a picture
@@ -19,7 +19,7 @@ _SHIFT = 0.5
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean (3,) and covariance (3, 3) of a picture's colours, divided by the number of pixels."""
+    """Mean (3,) and covariance (3, 3) of a picture's colours, divided by the number of pixels that count."""
 
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
@@ -39,24 +39,25 @@ class MomentSums:
     """Sums over pixels, added up band by band."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self._count = 0.0
         self._sums = np.zeros(3)
         self._products = np.zeros((3, 3))
 
-    def add(self, pixels: Pixels) -> None:
-        """Count pixels (n, 3)."""
+    def add(self, pixels: Pixels, shares: Shares | None = None) -> None:
+        """Count pixels (n, 3), each by its share of 0..1; None: all by 1."""
         channels = pixels.T - _SHIFT
-        self._count += len(pixels)
-        self._sums += channels.sum(axis=1)
+        counted = channels if shares is None else channels * shares
+        self._count += len(pixels) if shares is None else float(shares.sum())
+        self._sums += counted.sum(axis=1)
         for row in range(3):
             for column in range(row, 3):  # not a matrix product, whose sums depend on the threads
-                product = float((channels[row] * channels[column]).sum())
+                product = float((counted[row] * channels[column]).sum())
                 self._products[row, column] += product
                 if row != column:
                     self._products[column, row] += product
 
     def moments(self) -> Moments:
-        """Of all pixels that were added, of which there must be one."""
+        """Of all pixels that were added, of which one must count."""
         mean = self._sums / self._count
         return Moments(mean + _SHIFT, self._products / self._count - np.outer(mean, mean))
 

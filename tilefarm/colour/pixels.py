@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.float64]
+Shares = NDArray[np.float64]
+"""How much each of n pixels counts, (n,), 0..1."""
 
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of R', G', B' in the luma Y' (ITU-R BT.601-7, section 2.5.1), as in JPEG files."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tilefarm.colour.histogram import Histogram, Matching
 from tilefarm.colour.moments import LinearMap, LumaMap, Moments, MomentSums
 from tilefarm.colour.pixels import (
     Pixels,
+    Shares,
     grey,
     luma,
     value_and_saturation,
@@ -42,6 +44,8 @@ class Raw:
 
     path: Path
     size: Size
+    shares: Path | None = None
+    """A raw file of (height, width), how much each pixel counts where it is measured; None: all alike."""
 
 
 def transfer(mode: ColorMode, picture: Raw, content: Raw, target: Path) -> None:
@@ -51,8 +55,9 @@ def transfer(mode: ColorMode, picture: Raw, content: Raw, target: Path) -> None:
     picture's size. histogram_rgb: every channel gets the content's cumulative histogram; histogram_hsv: V
     and S do, and H stays, since a circular quantity has no rank. statistics: `moments.LinearMap`. These
     three take the picture's values as they are, those outside 0..1 too, and clip none; the content's are
-    clipped to 0..1 in every mode. Raises ValueError for other modes and sizes, TilefarmError where a file
-    is missing or too short, ResourceError where the disk is full.
+    clipped to 0..1 in every mode. Pixels that do not count in what is measured are changed like all
+    others. Raises ValueError for other modes and sizes, TilefarmError where a file is missing or too
+    short, ResourceError where the disk is full.
     """
     if mode in _PIXELWISE:
         if picture.size != content.size:
@@ -78,8 +83,8 @@ def match_luma(style: Raw, content: Raw, target: Path) -> None:
 def moments_of(picture: Raw) -> Moments:
     """Mean and covariance of the colours."""
     sums = MomentSums()
-    for band in _bands(picture):
-        sums.add(band)
+    for band, shares in _counted(picture):
+        sums.add(band, shares)
     return sums.moments()
 
 
@@ -87,8 +92,8 @@ def _fitted(mode: ColorMode, picture: Raw, content: Raw) -> Callable[[Pixels], P
     """The change of pixels that gives the picture the content's distribution of colours."""
     if mode == "statistics":
         target = MomentSums()
-        for band in _bands(content):
-            target.add(band.clip(0, 1))
+        for band, shares in _counted(content):
+            target.add(band.clip(0, 1), shares)
         return LinearMap.between(moments_of(picture), target.moments())
     if mode == "histogram_rgb":
         return Matching(*_histograms(picture, content, lambda band: band, 3), 3)
@@ -102,22 +107,34 @@ def _histograms(
     picture: Raw, content: Raw, measure: Callable[[Pixels], Pixels], channels: int
 ) -> tuple[Histogram, Histogram]:
     own, wanted = Histogram(channels), Histogram(channels)
-    for band in _bands(picture):
-        own.add(measure(band))
-    for band in _bands(content):
-        wanted.add(measure(band.clip(0, 1)))
+    for band, shares in _counted(picture):
+        own.add(measure(band), shares)
+    for band, shares in _counted(content):
+        wanted.add(measure(band.clip(0, 1)), shares)
     return own, wanted
+
+
+def _counted(picture: Raw) -> Iterator[tuple[Pixels, Shares | None]]:
+    """The pixels as `_bands` gives them, with how much each counts, (n,)."""
+    if picture.shares is None:
+        return zip(_bands(picture), repeat(None), strict=False)
+    shares = (band[:, 0] for band in _rows(picture.shares, picture.size, 1))
+    return zip(_bands(picture), shares, strict=True)
 
 
 def _bands(picture: Raw) -> Iterator[Pixels]:
     """The pixels in float64, (n, 3), some rows at a time."""
-    width, height = picture.size.width, picture.size.height
-    open_raw(picture.path, picture.size)  # for its errors; what is mapped would count as our memory
-    rows = max(1, _PIXELS_PER_BAND // width)
-    with picture.path.open("rb") as file:
-        for top in range(0, height, rows):
-            count = min(rows, height - top) * width * CHANNELS
-            yield np.fromfile(file, dtype=RAW_DTYPE, count=count).reshape(-1, CHANNELS).astype(np.float64)
+    return _rows(picture.path, picture.size, CHANNELS)
+
+
+def _rows(path: Path, size: Size, channels: int) -> Iterator[Pixels]:
+    """A raw file in float64, (n, channels), some rows at a time."""
+    open_raw(path, size, channels=channels)  # for its errors; what is mapped would count as our memory
+    rows = max(1, _PIXELS_PER_BAND // size.width)
+    with path.open("rb") as file:
+        for top in range(0, size.height, rows):
+            count = min(rows, size.height - top) * size.width * channels
+            yield np.fromfile(file, dtype=RAW_DTYPE, count=count).reshape(-1, channels).astype(np.float64)
 
 
 def _write(bands: Iterable[Pixels], size: Size, target: Path) -> None:

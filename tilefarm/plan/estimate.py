@@ -181,12 +181,17 @@ def disk_bytes(job: Job, plan: RenderPlan) -> int:
         slots = level.grid.tiles * _raw(level.grid.tile) * (3 if job.optimizer.name == "adam" else 1)
         work = optimizer_bytes(job, level) if level.pieces else slots
         styles = [_raw(style) for style in level.styles]
+        masks = sum(
+            _FLOAT * size.pixels
+            for style, size in zip(job.styles, level.styles, strict=True)
+            if style.style_mask is not None
+        )
         content = _raw(level.size)
         if is_masked(job):  # the regions, and the masks that they are made of
             content += 2 * len(regions_of(job)) * _raw(level.size)
         # While a picture is written that EXIF turns, it lies there as stored, turned and enlarged, and a
         # resumed run may find the one of the killed driver, in mid-round beside the tile slots.
-        measuring = work_before + content + sum(styles) + 3 * max(styles)
+        measuring = work_before + content + sum(styles) + masks + 3 * max(styles)
         painting = work + 4 * content
         working = max(working, measuring, painting)
         work_before = work

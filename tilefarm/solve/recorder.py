@@ -1,10 +1,12 @@
 """What a worker writes down while it solves a level as one tile: the losses, and small pictures.
 
-It looks on from outside the optimizer: it sees every point that is evaluated, and learns after each step
-whether that point was taken, by the loss that the optimizer then stands at.
+It looks on from outside the optimizer: it sees the losses of every point that is evaluated, and learns after
+each step whether that point was taken, by the loss that the optimizer then stands at.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from torch import Tensor
@@ -20,8 +22,8 @@ class Recorder:
     def __init__(self, recording: Recording, iterations: int) -> None:
         self._recording = recording
         self._iterations = iterations
-        self._trial: tuple[Tensor, BatchLosses] | None = None
-        self._taken: tuple[Tensor, Losses] | None = None
+        self._trial: BatchLosses | None = None
+        self._taken: Losses | None = None
         self._curve: list[Losses] = []
         self._frames: list[tuple[int, bytes]] = []
 
@@ -35,23 +37,26 @@ class Recorder:
         """(step, JPEG file) of every step that was asked for; the last step is left to the solution."""
         return tuple(self._frames)
 
-    def evaluated(self, images: Tensor, losses: BatchLosses) -> None:
-        """The optimizer looked at `images`, (1, 3, H, W), where the losses are these."""
-        self._trial = (images, losses)
+    def evaluated(self, losses: BatchLosses) -> None:
+        """The optimizer looked at a picture whose losses are these."""
+        self._trial = losses
         if self._taken is None:
-            self._taken = (images, losses.of_tile(0))
+            self._taken = losses.of_tile(0)
 
-    def stepped(self, iteration: int, loss: float) -> None:
-        """The optimizer ended step `iteration`, counted from 1, at a point of this loss."""
+    def stepped(self, iteration: int, loss: float, result: Callable[[], Tensor]) -> None:
+        """The optimizer ended step `iteration`, counted from 1, at a point of this loss.
+
+        `result` makes what it would give if this were its last step, (1, 3, H, W): with Adam the mean of
+        its points, as in the exact method's snapshots.
+        """
         if self._trial is None or self._taken is None:
             raise RuntimeError("a step without an evaluation")
-        images, losses = self._trial
-        if float(losses.total[0]) == loss:
-            self._taken = (images, losses.of_tile(0))
-        self._curve.append(self._taken[1])
+        if float(self._trial.total[0]) == loss:
+            self._taken = self._trial.of_tile(0)
+        self._curve.append(self._taken)
         every = self._recording.every
         if every and iteration % every == 0 and iteration < self._iterations:
-            self._frames.append((iteration, self._encode(self._taken[0])))
+            self._frames.append((iteration, self._encode(result())))
 
     def _encode(self, images: Tensor) -> bytes:
         from tilefarm.image.preview import encode_snapshot  # libvips: not every worker needs it

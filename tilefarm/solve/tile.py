@@ -59,18 +59,18 @@ def solve_tiles(
         if not first:
             first.append(losses)
         if recorder:
-            recorder.evaluated(x.view(start.shape), losses)
+            recorder.evaluated(losses)
         return losses.total, gradient.flatten(1)
 
     def evaluate_loss(x: Tensor) -> Tensor:
         last[:] = [objective.losses(x.view(start.shape))]
         if recorder:
-            recorder.evaluated(x.view(start.shape), last[0])
+            recorder.evaluated(last[0])
         return last[0].total
 
     def report(iteration: int, losses: NDArray[np.float64]) -> None:
         if recorder:
-            recorder.stepped(iteration, float(losses[0]))
+            recorder.stepped(iteration, float(losses[0]), lambda: method.result(search).view(start.shape))
         if on_iteration is not None:
             on_iteration(iteration, float(losses.mean()))
 

@@ -22,7 +22,8 @@ def job_notes(job: Job) -> Iterator[str]:
         if changed:
             keys = ", ".join(f"tiles.{key}" for key in changed)
             yield f"{keys}: changes nothing with method: exact; it is for method: feathered"
-    if job.seed and not job.init_noise and job.init not in ("noise", "style_statistics"):
+    quiet = not job.init_noise and job.init not in ("noise", "style_statistics")
+    if job.seed and quiet and not job.output.dither:
         yield "seed: changes nothing without noise; set init: noise, init: style_statistics or init_noise"
     small = job.snapshots.long_side != plain.snapshots.long_side
     if small and not job.snapshots.every and job.animation is None:
