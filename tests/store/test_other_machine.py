@@ -146,11 +146,18 @@ def test_a_run_that_is_done_is_not_done_again(tmp_path: Path, undisturbed: dict[
 
 @pytest.fixture(scope="module")
 def finished_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a finished run has left in a folder that is its store."""
+    """What a finished run has left in a folder that is its store: two copies of it at the least."""
     folder = tmp_path_factory.mktemp("finished")
+    address = f"file://{folder}/store"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mirror, "PAUSE", 0.0)
-        keep_and_drive(write_job(folder / "one", "feathered"), "feathered", f"file://{folder}/store")
+        patch.setattr(mirror, "POLL", stored.POLL)
+        keep_and_drive(
+            write_job(folder / "one", "feathered"),
+            "feathered",
+            address,
+            listen=lambda run: stored.Eventful(run, address, wait_at=10),
+        )
     return folder / "store"
 
 
