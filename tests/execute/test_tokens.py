@@ -138,6 +138,7 @@ def test_a_readable_token_file_is_used_and_told_about(
 ) -> None:
     monkeypatch.setattr(tokens, "look_at_door", lambda address: "locked")
     monkeypatch.setenv(tokens.MODE, "")  # restored after the test
+    monkeypatch.delitem(sys.modules, "ray", raising=False)  # or this process's Ray would send tokens for good
     write_token(tmp_path / ".ray" / "auth_token", 0o644)
     with caplog.at_level(logging.WARNING):
         assert tokens.settle("there:6379") == "locked"
